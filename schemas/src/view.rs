@@ -1,0 +1,314 @@
+//! View schemas: the single source for the WebSocket, the queries, the history and the docs.
+//!
+//! Contract: a [`View`] names its columns in order, key columns first; every key begins with `project`. A column enters a
+//! schema when it is computed, not before. Adding, removing or retyping one raises the view's `version`, which changes
+//! the epoch.
+//!
+//! # Invariants
+//! Filterable are the key columns and those of kind str, enum, bool and list. The dataflow that computes a view writes
+//! exactly these columns (checked where the row is finished).
+
+use serde::Serialize;
+
+/// The kind of a column's values; every column but those of the key may be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Text.
+    Str,
+    /// One of a few words; which ones the view's docs say.
+    Enum,
+    /// A truth value.
+    Bool,
+    /// A count.
+    Int,
+    /// Milliseconds since the Unix epoch.
+    Time,
+    /// A length of time: µs inside, ms with up to three decimals outside.
+    Duration,
+    /// A fraction or rate: × 10⁶ inside, a decimal outside.
+    Ratio,
+    /// A list of texts.
+    List,
+}
+
+impl Kind {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Str => "str",
+            Kind::Enum => "enum",
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Time => "time",
+            Kind::Duration => "duration",
+            Kind::Ratio => "ratio",
+            Kind::List => "list",
+        }
+    }
+}
+
+/// One column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, snake_case.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+/// One view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name, snake_case.
+    pub name: &'static str,
+    /// Raised with every change of columns or meaning.
+    pub version: u32,
+    /// The channel that carries it.
+    pub channel: &'static str,
+    /// How many of the first columns are the key.
+    pub key: usize,
+    /// Rows move at multiples of this on the tick axis, and are exact there; 0: at every tick.
+    pub cadence_ms: u64,
+    /// All columns, those of the key first.
+    pub columns: &'static [Column],
+}
+
+impl View {
+    /// The index of a column.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// Whether a column can be filtered on.
+    #[must_use]
+    pub fn filterable(&self, index: usize) -> bool {
+        index < self.key
+            || self
+                .columns
+                .get(index)
+                .is_some_and(|column| matches!(column.kind, Kind::Str | Kind::Enum | Kind::Bool | Kind::List))
+    }
+}
+
+/// The view of a name.
+#[must_use]
+pub fn view(name: &str) -> Option<&'static View> {
+    VIEWS.iter().copied().find(|view| view.name == name)
+}
+
+/// The position of a view in [`VIEWS`]: its number in frames.
+#[must_use]
+pub fn view_index(name: &str) -> Option<usize> {
+    VIEWS.iter().position(|view| view.name == name)
+}
+
+/// All views, in the order in which frames carry them. One line a view.
+pub const VIEWS: &[&View] =
+    &[&RUN_PROGRESS, &SUITE_PROGRESS, &TEST_RESULTS, &LIVE_METRICS, &FAILURE_PATTERNS, &MISSING, &REJECTS];
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column { name, kind }
+}
+
+/// Each run that is live or ended less than a grace ago. `state`: `running` `passed` `failed` `abandoned`.
+///
+/// `started`, `finished` and the outcomes count tests, not attempts; `errored` counts error and timeout. `streams` and
+/// `open_streams` are the streams seen and those not yet complete; `planned` and `planned_shards` are what was announced.
+pub const RUN_PROGRESS: View = View {
+    name: "run_progress",
+    version: 1,
+    channel: "test_suite_progress",
+    key: 2,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("state", Kind::Enum),
+        column("branch", Kind::Str),
+        column("commit", Kind::Str),
+        column("user", Kind::Str),
+        column("framework", Kind::Str),
+        column("planned", Kind::Int),
+        column("started", Kind::Int),
+        column("finished", Kind::Int),
+        column("passed", Kind::Int),
+        column("failed", Kind::Int),
+        column("skipped", Kind::Int),
+        column("errored", Kind::Int),
+        column("flaky", Kind::Int),
+        column("first_event_at", Kind::Time),
+        column("last_event_at", Kind::Time),
+        column("streams", Kind::Int),
+        column("open_streams", Kind::Int),
+        column("planned_shards", Kind::Int),
+    ],
+};
+
+/// Each suite of each run. `state` as of the run, by the suite's own tests; `latest_result` is the outcome of the test that
+/// finished last; `duration` is the sum over its tests' final attempts.
+pub const SUITE_PROGRESS: View = View {
+    name: "suite_progress",
+    version: 1,
+    channel: "test_suite_progress",
+    key: 3,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("suite", Kind::Str),
+        column("name", Kind::Str),
+        column("planned", Kind::Int),
+        column("started", Kind::Int),
+        column("finished", Kind::Int),
+        column("passed", Kind::Int),
+        column("failed", Kind::Int),
+        column("skipped", Kind::Int),
+        column("errored", Kind::Int),
+        column("flaky", Kind::Int),
+        column("duration", Kind::Duration),
+        column("state", Kind::Enum),
+        column("latest_result", Kind::Enum),
+    ],
+};
+
+/// Each test of each run. `outcome`: `running` until an attempt has ended, then that of the last attempt.
+pub const TEST_RESULTS: View = View {
+    name: "test_results",
+    version: 1,
+    channel: "test_case_results",
+    key: 3,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("test", Kind::Str),
+        column("name", Kind::Str),
+        column("suite", Kind::Str),
+        column("outcome", Kind::Enum),
+        column("error", Kind::Str),
+        column("attempts", Kind::Int),
+        column("flaky", Kind::Bool),
+        column("duration", Kind::Duration),
+        column("finished_at", Kind::Time),
+        column("error_fingerprint", Kind::Str),
+        column("framework", Kind::Str),
+        column("user", Kind::Str),
+        column("branch", Kind::Str),
+        column("severity", Kind::Enum),
+        column("tags", Kind::List),
+        column("worker", Kind::Str),
+        column("shard", Kind::Str),
+    ],
+};
+
+/// The last 60 s of each project and suite. `scope`: `project` or `suite`, named by `name`; `window`: `60s`.
+///
+/// `open_streams` and `not_seen` say how complete a project's numbers are: streams not yet complete, and tests announced
+/// and not yet seen, over its running runs; null for a suite.
+pub const LIVE_METRICS: View = View {
+    name: "live_metrics",
+    version: 1,
+    channel: "real_time_metrics",
+    key: 4,
+    cadence_ms: 250,
+    columns: &[
+        column("project", Kind::Str),
+        column("scope", Kind::Enum),
+        column("name", Kind::Str),
+        column("window", Kind::Enum),
+        column("tests_per_second", Kind::Ratio),
+        column("success_rate", Kind::Ratio),
+        column("error_rate", Kind::Ratio),
+        column("average_duration", Kind::Duration),
+        column("running_tests", Kind::Int),
+        column("failure_patterns", Kind::Int),
+        column("open_streams", Kind::Int),
+        column("not_seen", Kind::Int),
+    ],
+};
+
+/// The failure patterns of each project that occurred within 24 h: the first 100 by count in 10 minutes, then by when
+/// they were last seen. `tests` is exact up to 10,000; `tests_capped` says that there are more.
+pub const FAILURE_PATTERNS: View = View {
+    name: "failure_patterns",
+    version: 1,
+    channel: "error_stream",
+    key: 2,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("fingerprint", Kind::Str),
+        column("pattern", Kind::Str),
+        column("type", Kind::Str),
+        column("count_10m", Kind::Int),
+        column("tests", Kind::Int),
+        column("tests_capped", Kind::Bool),
+        column("first_seen_at", Kind::Time),
+        column("last_seen_at", Kind::Time),
+        column("sample_test", Kind::Str),
+        column("sample_message", Kind::Str),
+    ],
+};
+
+/// What was announced or begun and is not there. `kind`: `not_started` (id: the suite, or empty for the run; `count` of
+/// announced tests never seen, once the run has ended), `not_finished` (id: the test, begun and without an outcome when the
+/// run ended), `abandoned` (id: empty; the run itself).
+pub const MISSING: View = View {
+    name: "missing",
+    version: 1,
+    channel: "test_suite_progress",
+    key: 4,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("kind", Kind::Enum),
+        column("id", Kind::Str),
+        column("count", Kind::Int),
+        column("since", Kind::Time),
+        column("worker", Kind::Str),
+    ],
+};
+
+/// What was not taken, and why: the last 10,000, and counts by kind. `kind`: `malformed` `invalid` `oversize` `conflict` one
+/// row each; `duplicate` and `late` one row a project with their `count`, at topic "", partition, offset and index 0.
+pub const REJECTS: View = View {
+    name: "rejects",
+    version: 1,
+    channel: "error_stream",
+    key: 6,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("kind", Kind::Enum),
+        column("topic", Kind::Str),
+        column("partition", Kind::Int),
+        column("offset", Kind::Int),
+        column("index", Kind::Int),
+        column("count", Kind::Int),
+        column("message", Kind::Str),
+        column("stream", Kind::Str),
+        column("at", Kind::Time),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_view_is_sound() {
+        for (index, view) in VIEWS.iter().enumerate() {
+            assert_eq!(view.columns[0].name, "project", "{}: every key begins with the project", view.name);
+            assert!(view.key >= 1 && view.key < view.columns.len(), "{}", view.name);
+            assert_eq!(view_index(view.name), Some(index), "{}: the name is taken twice", view.name);
+            assert_eq!(view.cadence_ms % 10, 0, "{}: a cadence is a multiple of the tick's unit", view.name);
+            for (position, column) in view.columns.iter().enumerate() {
+                assert_eq!(view.column(column.name), Some(position), "{}.{} stands twice", view.name, column.name);
+            }
+        }
+    }
+}
