@@ -1,1 +1,21 @@
+//! Weir's views as one timely/differential dataflow.
+//!
+//! Contract: given the same inputs at the same ticks, every view has the same rows at every tick, whatever the number of
+//! workers, the batching of the input or the path by which it came (live, recovered, replayed). [`context::build`] makes the
+//! dataflow on a worker; [`context::Inputs`] feeds it; a sink receives [`output::Released`] frames on worker 0.
+//!
+//! # Invariants
+//! No I/O, no clock, no environment, no JSON: time arrives as data (A5). No floating-point numbers in state, no iteration
+//! over hash maps ([`map::Map`] has none), every state with a rule by which it leaves (A6).
 
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod context;
+pub mod facts;
+pub mod input;
+pub mod keyed;
+pub mod map;
+pub mod output;
+
+pub use config::Config;

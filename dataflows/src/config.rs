@@ -1,0 +1,101 @@
+//! What the dataflow can be told: lengths of memory, timeouts, sizes.
+//!
+//! Contract: every value here changes what a view says, so [`Config::fingerprint`] is part of the epoch: positions and
+//! digests of one configuration say nothing about another's.
+
+use serde::{Deserialize, Serialize};
+use weir_schemas::id::Id;
+use weir_schemas::view::VIEWS;
+
+/// Raised when a view's meaning changes without a change of its columns or of this configuration.
+pub const DEFINITION: u32 = 1;
+
+/// Configuration of the dataflow. Lengths of time in ms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// A run whose streams are complete is finished after so much silence.
+    pub run_quiet_ms: u64,
+    /// A run that is not finished is abandoned after so much silence.
+    pub run_timeout_ms: u64,
+    /// A run's detail stays for so long after it finished or was abandoned.
+    pub run_grace_ms: u64,
+    /// A stream's version and gaps are kept for so long after its last event.
+    pub stream_memory_ms: u64,
+    /// Event ids are kept for so long.
+    pub event_id_memory_ms: u64,
+    /// Ids of runs that left are kept for so long; their events count as late.
+    pub late_memory_ms: u64,
+    /// Gap ranges kept a stream; above: conflict.
+    pub stream_gaps: usize,
+    /// Rejects kept as rows.
+    pub rejects: usize,
+    /// Failure patterns shown a project.
+    pub failure_patterns: usize,
+    /// Occurrences of one pattern kept one by one; above, its number of tests is a lower bound.
+    pub pattern_occurrences: usize,
+    /// A failure pattern without news is forgotten after so long.
+    pub pattern_memory_ms: u64,
+    /// Names of the topics, by their number in positions.
+    pub topics: Vec<String>,
+    /// Nothing at or past this time is emitted: the end of a bounded replay.
+    pub until: u64,
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            run_quiet_ms: MINUTE / 2,
+            run_timeout_ms: 2 * HOUR,
+            run_grace_ms: HOUR,
+            stream_memory_ms: 7 * DAY,
+            event_id_memory_ms: DAY,
+            late_memory_ms: 30 * DAY,
+            stream_gaps: 64,
+            rejects: 10_000,
+            failure_patterns: 100,
+            pattern_occurrences: 10_000,
+            pattern_memory_ms: 30 * DAY,
+            topics: vec!["weir.events".to_owned()],
+            until: u64::MAX,
+        }
+    }
+}
+
+impl Config {
+    /// The longest time for which anything is remembered: the log must reach back further.
+    #[must_use]
+    pub fn memory_ms(&self) -> u64 {
+        let run = self.run_timeout_ms + self.run_grace_ms;
+        [run, self.stream_memory_ms, self.event_id_memory_ms, self.late_memory_ms, self.pattern_memory_ms]
+            .into_iter()
+            .fold(0, u64::max)
+    }
+
+    /// Names everything that the views' rows depend on besides the input.
+    #[must_use]
+    pub fn fingerprint(&self) -> Id {
+        let mut words = vec![format!("definition {DEFINITION}")];
+        words.extend(VIEWS.iter().map(|view| format!("{} {}", view.name, view.version)));
+        // `until` ends a replay and changes no row before it.
+        words.push(format!("{:?}", Config { until: 0, ..self.clone() }));
+        Id::of(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_in_the_fingerprint_but_the_end_of_a_replay() {
+        let config = Config::default();
+        assert_eq!(config.fingerprint(), Config { until: 5, ..config.clone() }.fingerprint());
+        assert_ne!(config.fingerprint(), Config { run_quiet_ms: 5, ..config.clone() }.fingerprint());
+        assert_ne!(config.fingerprint(), Config { topics: vec![], ..config.clone() }.fingerprint());
+        assert_eq!(config.memory_ms(), 30 * DAY);
+    }
+}

@@ -1,0 +1,143 @@
+//! The collections that run between operators: what admission, runs and tests tell the views.
+//!
+//! Contract: each type is one collection's datum; its difference counts it. Names are shared pointers; identities are
+//! `Copy`. A −1 carries exactly the datum of its +1.
+//!
+//! # Invariants
+//! An [`AttemptFact`] is taken back by a withdrawal or replaced by a worse outcome of the same attempt; it is *not* taken
+//! back when its run is evicted: whatever outlives a run (windows, patterns) derives from these facts (`time.md`, bounded
+//! state). [`Running`] and [`Awaited`] count what is still shown and go down with an evicted run.
+
+use crate::input::{Origin, Text};
+use crate::keyed::Collection;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use weir_schemas::id::Id;
+use weir_schemas::outcome::Outcome;
+use weir_schemas::row::Row;
+use weir_schemas::update::Cause;
+
+/// A view's row with the reason for its change; the update's difference is +1 or −1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowChange {
+    /// The row.
+    pub row: Row,
+    /// Why it came or left; of interest on a −1.
+    pub cause: Cause,
+}
+
+/// What a view renders to.
+pub type Rows<'s> = Collection<'s, RowChange>;
+
+/// The names of a test in its run, made once a test and run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestNames {
+    /// The project.
+    pub project: Text,
+    /// The run.
+    pub run: Text,
+    /// The test's identity as rows show it.
+    pub test: Text,
+    /// The test's readable name.
+    pub name: Text,
+    /// The suite's identity within the run; empty when there is none.
+    pub suite: Text,
+}
+
+/// One ended attempt of one test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptFact {
+    /// The run.
+    pub run: Id,
+    /// The test within its project.
+    pub test: Id,
+    /// The suite within its project; zero when there is none.
+    pub suite: Id,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// When it ended, in epoch ms, already clamped to the tick at which it came.
+    pub at: u64,
+    /// How.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration_us: Option<u64>,
+    /// The names.
+    pub names: Arc<TestNames>,
+    /// Where it ran.
+    pub origin: Arc<Origin>,
+    /// Why it failed, when it did.
+    pub failure: Option<Arc<Failure>>,
+}
+
+/// Why an attempt failed, recognised.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Failure {
+    /// The pattern's identity: the first 16 bytes of a SHA-256 (`views.md`, failure fingerprint), big-endian.
+    pub fingerprint: Id,
+    /// The readable pattern, with `%` for the masked parts.
+    pub pattern: Text,
+    /// The exception's type; empty when unknown.
+    pub kind: Text,
+    /// The message, at most 1 KiB.
+    pub message: Text,
+}
+
+/// A test that has begun and not ended: counted by the difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Running {
+    /// The project.
+    pub project: Text,
+    /// The suite within its project; zero when there is none.
+    pub suite: Id,
+    /// The suite's name as rows show it.
+    pub suite_name: Text,
+}
+
+/// Something announced that has not come yet, over the running runs of a project: counted by the difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Awaited {
+    /// The project.
+    pub project: Text,
+    /// What is awaited.
+    pub what: AwaitedKind,
+}
+
+/// What can be awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AwaitedKind {
+    /// A stream that is not complete, or a shard announced and not seen.
+    Stream,
+    /// A test announced and not seen.
+    Test,
+}
+
+/// An attempt that came after its window had passed: counted by the difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Late {
+    /// The project.
+    pub project: Text,
+}
+
+/// The place of a run in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// Events come.
+    Running,
+    /// It said so, or all its streams are complete and it is quiet.
+    Finished,
+    /// It fell silent without finishing.
+    Abandoned,
+    /// Its detail leaves, at this very tick, from every view.
+    Evicted,
+}
+
+/// A change of a run's phase; every worker is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseChange {
+    /// The run.
+    pub run: Id,
+    /// What it is now.
+    pub phase: Phase,
+    /// The worker that is told: how a broadcast is routed.
+    pub peer: u64,
+}

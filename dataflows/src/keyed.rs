@@ -1,0 +1,145 @@
+//! The keyed operator: a state machine per key, run once for each complete time.
+//!
+//! Contract: updates of a time are held until the frontier has passed it; then [`Machine::step`] runs once for that time,
+//! times ascending, over data and due wake-ups together. So neither batching nor order of arrival shows through: a
+//! machine sees, for each time, the multiset of its updates. What it emits carries that time. A machine that depends on
+//! order within a time sorts what it is given by position.
+//!
+//! # Invariants
+//! One capability is held, at the earliest pending time, never behind the input's frontier: an idle machine delays
+//! nobody. An update counts at its own time, not at its message's capability (D6). Nothing at or past `until` is run.
+//!
+//! # Cost
+//! Two B-tree operations a time and worker; nothing a key. Measured in `differential.md`: 10 to 29 times cheaper than a
+//! `reduce` for last-value state.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::ParallelizationContract;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// A container of updates: differential's `(datum, time, diff)`.
+pub type Updates<D> = Vec<(D, u64, i64)>;
+
+/// A stream of updates.
+pub type Collection<'s, D> = Stream<'s, u64, Updates<D>>;
+
+/// What a step may do besides changing its state: emit updates and ask to be woken.
+pub struct Step<'a, O> {
+    now: u64,
+    out: &'a mut Updates<O>,
+    wake: &'a mut BTreeSet<u64>,
+}
+
+impl<'a, O> Step<'a, O> {
+    /// A step outside a dataflow, for tests and second implementations.
+    pub fn new(now: u64, out: &'a mut Updates<O>, wake: &'a mut BTreeSet<u64>) -> Self {
+        Step { now, out, wake }
+    }
+
+    /// The time that is run.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Emits an update at the running time.
+    pub fn emit(&mut self, datum: O, diff: i64) {
+        self.out.push((datum, self.now, diff));
+    }
+
+    /// Asks to be run at `time`, whether data comes or not.
+    ///
+    /// # Panics
+    /// When `time` is not after the running time: it would never come.
+    pub fn wake_at(&mut self, time: u64) {
+        assert!(time > self.now, "a wake-up at {time} is not after the running time {}", self.now);
+        self.wake.insert(time);
+    }
+}
+
+/// State machines for all keys of one worker.
+pub trait Machine: 'static {
+    /// What comes in.
+    type Input: Clone + 'static;
+    /// What goes out.
+    type Output: Clone + 'static;
+    /// An entry of the state, for snapshots: its key first.
+    type Entry: Serialize + DeserializeOwned;
+
+    /// Runs one complete time: `data` are all its updates, in no order that may matter; empty when only a wake-up is due.
+    fn step(&mut self, data: &mut Vec<(Self::Input, i64)>, step: &mut Step<'_, Self::Output>);
+
+    /// The whole state in key order, such that [`Machine::restore`] of it behaves as this machine does.
+    fn entries(&self) -> Vec<Self::Entry>;
+
+    /// Takes entries in, of any worker of any number of workers that are now this one's, and says when to be woken first.
+    fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64>;
+}
+
+/// Runs `machine` over `input`, distributed by `pact`.
+pub fn keyed<'s, M, P>(name: &str, input: Collection<'s, M::Input>, pact: P, until: u64, mut machine: M) -> Collection<'s, M::Output>
+where
+    M: Machine,
+    P: ParallelizationContract<u64, Updates<M::Input>>,
+{
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, pact);
+    let (output, results) = builder.new_output::<Updates<M::Output>>();
+    let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
+    builder.build(move |_capabilities| {
+        let mut pending: BTreeMap<u64, Vec<(M::Input, i64)>> = BTreeMap::new();
+        let mut wake: BTreeSet<u64> = BTreeSet::new();
+        let mut held: Option<Capability<u64>> = None;
+        let mut out = Vec::new();
+        move |frontiers| {
+            input.for_each(|capability, data| {
+                for (datum, time, diff) in data.drain(..) {
+                    pending.entry(time).or_default().push((datum, diff));
+                }
+                let Some(least) = capability.least().copied() else { return };
+                if held.as_ref().is_none_or(|held| held.time() > &least) {
+                    held = capability.retain_least(0);
+                }
+            });
+            let upper = frontiers[0].frontier().first().copied(); // None: the input is closed.
+            let mut output = output.activate();
+            while let Some(next) = earliest(&pending, &wake) {
+                if next >= until {
+                    pending.clear();
+                    wake.clear();
+                    break;
+                }
+                let held = held.as_mut().expect("whatever is pending came with a capability that is still held");
+                if held.time() < &next {
+                    held.downgrade(&next);
+                }
+                if upper.is_some_and(|upper| upper <= next) {
+                    return;
+                }
+                let mut data = pending.remove(&next).unwrap_or_default();
+                wake.remove(&next);
+                machine.step(&mut data, &mut Step { now: next, out: &mut out, wake: &mut wake });
+                if !out.is_empty() {
+                    output.session(&*held).give_container(&mut out);
+                    out.clear();
+                }
+            }
+            held = None; // Nothing is pending: hold nothing.
+        }
+    });
+    results
+}
+
+fn earliest<T>(pending: &BTreeMap<u64, T>, wake: &BTreeSet<u64>) -> Option<u64> {
+    match (pending.keys().next(), wake.first()) {
+        (Some(data), Some(wake)) => Some(*data.min(wake)),
+        (Some(time), None) | (None, Some(time)) => Some(*time),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! The output: all views' updates, cut into frames and released when they are final and durable.
+//!
+//! Contract: rows of every view are hashed where they are made, brought to worker 0, and handed to a sink as one [`Frame`]
+//! at a time. A frame ends at every bound tick and at every whole second up to which something changed; it is released
+//! when the frontiers of the rows *and* of the commits have passed it (`time.md`, release rule). The commits input
+//! carries the bound ticks themselves, so where frames end depends on the bindings alone.
+//!
+//! # Invariants
+//! Within a frame a key has at most one −1 and one +1; anything else is a broken view and ends the process.
+//!
+//! # Cost
+//! One hash an update on its worker, one sort an update and frame on worker 0.
+
+use crate::facts::Rows;
+use crate::input::{Position, RejectKind, Refusal};
+use crate::keyed::Collection;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::Concatenate;
+use weir_schemas::row::Row;
+use weir_schemas::update::{Cause, Digest, Frame, Update, ViewFrame};
+use weir_schemas::view::{VIEWS, View, view_index};
+
+/// What leaves the dataflow at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The changes.
+    pub frame: Frame,
+    /// What was not accepted in the frame's span, for whoever waits for a verdict.
+    pub refusals: Vec<Verdict>,
+}
+
+/// The verdict on a record that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The record.
+    pub position: Position,
+    /// Why not.
+    pub kind: RejectKind,
+    /// On a conflict, the version that would have been accepted.
+    pub expected: Option<u64>,
+    /// The reason, for a person.
+    pub message: Arc<str>,
+}
+
+/// Receives frames, on worker 0; on other workers it is never called.
+pub type Sink = Box<dyn FnMut(Released)>;
+
+/// A row on its way to worker 0.
+#[derive(Clone, Serialize, Deserialize)]
+struct Outgoing {
+    view: u8,
+    key_bytes: u16,
+    cause: Cause,
+    hash: u128,
+    row: Row,
+}
+
+/// The views' rows, one line a view.
+pub struct Outputs<'s>(Vec<Collection<'s, Outgoing>>);
+
+impl<'s> Outputs<'s> {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Outputs(Vec::new())
+    }
+
+    /// Adds rows of a view.
+    ///
+    /// # Panics
+    /// When the view is not among `VIEWS`.
+    pub fn add(&mut self, view: &'static View, rows: Rows<'s>) {
+        let index = view_index(view.name).expect("every view that is rendered is in VIEWS");
+        let index = u8::try_from(index).expect("there are fewer than 256 views");
+        self.0.push(rows.map(move |(change, time, diff)| {
+            let key_bytes = u16::try_from(change.row.prefix(view.key).len()).unwrap_or(u16::MAX);
+            let hash = change.row.hash();
+            (Outgoing { view: index, key_bytes, cause: change.cause, hash, row: change.row }, time, diff)
+        }));
+    }
+
+    /// Releases everything to `sink`.
+    pub fn release(self, refusals: Collection<'s, Arc<Refusal>>, commits: Stream<'s, u64, Vec<u64>>, mut sink: Sink) {
+        let scope = commits.scope();
+        let rows = scope.concatenate(self.0);
+        let verdicts = refusals.map(|(refusal, time, _)| {
+            let Refusal { position, kind, expected, message, .. } = &*refusal;
+            (Verdict { position: *position, kind: *kind, expected: *expected, message: Arc::clone(message) }, time, 1i64)
+        });
+        let mut builder = OperatorBuilder::new("Release".to_owned(), scope);
+        let mut rows = builder.new_input(rows, Exchange::new(|_: &(Outgoing, u64, i64)| 0));
+        let mut verdicts = builder.new_input(verdicts, Exchange::new(|_: &(Verdict, u64, i64)| 0));
+        let mut commits = builder.new_input(commits, Exchange::new(|_: &u64| 0));
+        let idle = scope.index() != 0;
+        builder.build(move |_capabilities| {
+            let mut cutter = Cutter::default();
+            move |frontiers| {
+                rows.for_each(|_, data| {
+                    for (outgoing, time, diff) in data.drain(..) {
+                        cutter.rows.entry(time).or_default().push((outgoing, diff));
+                    }
+                });
+                verdicts.for_each(|_, data| {
+                    for (verdict, time, _) in data.drain(..) {
+                        cutter.verdicts.entry(time).or_default().push(verdict);
+                    }
+                });
+                commits.for_each(|_, data| cutter.bound.extend(data.drain(..)));
+                if idle {
+                    return;
+                }
+                let upper = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+                cutter.cut(upper.unwrap_or(u64::MAX), &mut sink);
+            }
+        });
+    }
+}
+
+impl Default for Outputs<'_> {
+    fn default() -> Self {
+        Outputs::new()
+    }
+}
+
+/// Cuts updates into frames.
+#[derive(Default)]
+struct Cutter {
+    rows: BTreeMap<u64, Vec<(Outgoing, i64)>>,
+    verdicts: BTreeMap<u64, Vec<Verdict>>,
+    bound: BTreeSet<u64>,
+    digests: Vec<Digest>,
+    lower: u64,
+}
+
+impl Cutter {
+    /// Releases every frame that ends before `upper`.
+    fn cut(&mut self, upper: u64, sink: &mut Sink) {
+        while let Some(end) = self.next_end().filter(|end| *end < upper) {
+            self.bound.remove(&end);
+            let frame = self.frame(end);
+            let later = self.verdicts.split_off(&(end + 1));
+            let mut refusals: Vec<_> = std::mem::replace(&mut self.verdicts, later).into_values().flatten().collect();
+            refusals.sort_unstable();
+            self.lower = end;
+            sink(Released { frame, refusals });
+        }
+    }
+
+    /// Where the next frame ends: the next bound tick, or the next whole second up to which something changed.
+    fn next_end(&self) -> Option<u64> {
+        let second = self.rows.keys().next().map(|time| time.next_multiple_of(1_000));
+        match (self.bound.first().copied(), second) {
+            (Some(bound), Some(second)) => Some(bound.min(second)),
+            (bound, second) => bound.or(second),
+        }
+    }
+
+    fn frame(&mut self, end: u64) -> Frame {
+        self.digests.resize(VIEWS.len(), Digest::default());
+        let mut by_view: Vec<Vec<(Outgoing, i64)>> = (0..VIEWS.len()).map(|_| Vec::new()).collect();
+        let later = self.rows.split_off(&(end + 1));
+        for (outgoing, diff) in std::mem::replace(&mut self.rows, later).into_values().flatten() {
+            let change = outgoing.hash.wrapping_mul(i128::from(diff).cast_unsigned());
+            let digest = &mut self.digests[usize::from(outgoing.view)];
+            digest.0 = digest.0.wrapping_add(change);
+            by_view[usize::from(outgoing.view)].push((outgoing, diff));
+        }
+        let views = by_view
+            .into_iter()
+            .zip(&self.digests)
+            .zip(VIEWS)
+            .map(|((updates, digest), view)| ViewFrame { updates: net(updates, view), digest: *digest })
+            .collect();
+        Frame { lower: self.lower, upper: end, views }
+    }
+}
+
+/// The net of a view's updates: by key, −1 before +1.
+fn net(mut updates: Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
+    // A stable sort: the updates of one key stay in the order of their times.
+    updates.sort_by(|(a, _), (b, _)| key(a).cmp(key(b)));
+    let mut netted: Vec<Update> = Vec::with_capacity(updates.len());
+    for group in updates.chunk_by_mut(|(a, _), (b, _)| key(a) == key(b)) {
+        group.sort_by_key(|(outgoing, _)| outgoing.hash);
+        let first = netted.len();
+        for same in group.chunk_by(|(a, _), (b, _)| a.hash == b.hash) {
+            let diff: i64 = same.iter().map(|(_, diff)| diff).sum();
+            if let Some((last, _)) = same.last().filter(|_| diff != 0) {
+                netted.push(Update { row: last.row.clone(), diff, cause: last.cause });
+            }
+        }
+        netted[first..].sort_by_key(|update| update.diff);
+        let diffs: Vec<i64> = netted[first..].iter().map(|update| update.diff).collect();
+        assert!(
+            matches!(diffs.as_slice(), [] | [-1 | 1] | [-1, 1]),
+            "view {} gave the differences {diffs:?} to one key: {:?}",
+            view.name,
+            netted[first..].iter().map(|update| &update.row).collect::<Vec<_>>()
+        );
+    }
+    netted
+}
+
+fn key(outgoing: &Outgoing) -> &[u8] {
+    &outgoing.row.as_bytes()[..usize::from(outgoing.key_bytes)]
+}
+
