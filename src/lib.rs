@@ -4,6 +4,7 @@
 //! the workers, the hub, the gateway and the commands. ARCHITECTURE.md has the map.
 
 pub mod decode;
+pub mod gateway;
 pub mod log;
 pub mod shutdown;
 pub mod status;

@@ -15,6 +15,7 @@ pub mod event;
 pub mod id;
 pub mod limits;
 pub mod outcome;
+pub mod protocol;
 pub mod row;
 pub mod text;
 pub mod timestamp;
