@@ -7,6 +7,7 @@ pub mod decode;
 pub mod gateway;
 pub mod log;
 pub mod shutdown;
+pub mod simulation;
 pub mod status;
 pub mod task;
 pub mod verdicts;
