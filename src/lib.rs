@@ -3,11 +3,18 @@
 //! This library owns all I/O around the dataflow of `weir-dataflows`: decoding, the log, HTTP ingest, the engine that owns
 //! the workers, the hub, the gateway and the commands. ARCHITECTURE.md has the map.
 
+pub mod commands;
+pub mod config;
 pub mod decode;
+pub mod error;
 pub mod gateway;
+pub mod http;
 pub mod log;
+pub mod probes;
+pub mod serve;
 pub mod shutdown;
 pub mod simulation;
 pub mod status;
 pub mod task;
+pub mod telemetry;
 pub mod verdicts;

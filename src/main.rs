@@ -1,3 +1,8 @@
 //! The `weir` command.
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    weir::commands::main()
+}

@@ -1,0 +1,135 @@
+//! The commands of the `weir` program, one file each.
+//!
+//! Contract: a command is a module with `Args` (clap) and `run`, a variant of [`Command`] and an arm of [`main`]. It
+//! returns a [`Failure`], which is printed once, here, as one line: what failed, why, and what to do about it.
+
+pub mod check_config;
+pub mod serve;
+
+use crate::config::LogFormat;
+use clap::{Parser, Subcommand};
+use std::fmt;
+use std::process::ExitCode;
+
+/// Keeps a CI fleet's test results live: events in, exact incremental numbers out.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// What is logged to stderr: error, warn, info, debug, trace, or directives (info,weir::log=debug)
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Logging")]
+    pub log_level: Option<String>,
+    /// How a log line looks
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, help_heading = "Logging")]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: take events, keep the numbers, serve the page
+    Serve(serve::Args),
+    /// Check a configuration file and report every problem
+    CheckConfig(check_config::Args),
+}
+
+/// Parses the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { log, command } = Cli::parse();
+    let result = match command {
+        Command::Serve(args) => serve::run(args, &log),
+        Command::CheckConfig(args) => check_config::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("weir: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; a server that was asked to end has ended in order
+  1    failed: what was asked for did not work out
+  2    the command line or the configuration is wrong
+  3    cannot start here: a port or folder is taken, unreadable or read-only
+  4    the data is damaged or from a newer version: it needs a person, a restart will not help
+  101  a part of the program broke (a bug): the supervisor should start it again";
+
+/// The process's exit code; see `weir --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for did not work out.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// The machine does not let it start: port, folder, permissions.
+    Environment = 3,
+    /// The data is damaged or of a newer version.
+    Data = 4,
+}
+
+/// The exit code of a process in which a thread panicked.
+pub const EXIT_PANIC: i32 = 101;
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command failed: one line for a person, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub exit: Exit,
+    message: String,
+    remedy: Option<String>,
+}
+
+impl Failure {
+    /// From an error and its sources, in one line.
+    #[must_use]
+    pub fn new(exit: Exit, error: &dyn std::error::Error) -> Failure {
+        Failure { exit, message: crate::error::chain(error), remedy: None }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Failure {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The runtime that a command's I/O runs on.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("weir-io")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Environment, &error))
+}

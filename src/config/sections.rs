@@ -1,0 +1,285 @@
+//! The sections of the configuration, with every default in one place.
+//!
+//! Contract: one struct a section, one field a key; `Default` of each is what holds when nothing is written. A key whose
+//! value may be absent is written as the empty text, so that every key can be shown in `deploy/weir.toml`.
+
+use super::units::{Period, Size};
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use weir_schemas::limits::Limits;
+
+/// Addresses and connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where HTTP and WebSocket are served.
+    pub listen: SocketAddr,
+    /// How people reach it, for links in answers; empty: derived from `listen`.
+    pub public_url: String,
+    /// Origins of pages, besides its own, that may connect and post.
+    pub allowed_origins: Vec<String>,
+    /// Names, besides loopback ones and that of `public_url`, that the `Host` header may carry.
+    pub allowed_hosts: Vec<String>,
+    /// Open connections at a time; above: 503 with Retry-After.
+    pub max_connections: usize,
+    /// How long a client may take to send its request's head.
+    pub header_timeout: Period,
+    /// How long open requests may take when the server ends.
+    pub drain_timeout: Period,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            public_url: String::new(),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            max_connections: 10_000,
+            header_timeout: Period::from_secs(10),
+            drain_timeout: Period::from_secs(10),
+        }
+    }
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The file with the tokens; empty: no tokens, and only loopback addresses are listened on.
+    #[serde(with = "maybe_path")]
+    pub tokens_file: Option<PathBuf>,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// The folder; made when absent, locked while in use.
+    pub folder: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data { folder: PathBuf::from("weir-data") }
+    }
+}
+
+/// The embedded log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Partitions of the events topic; fixed when the folder is made.
+    pub partitions: u32,
+    /// A segment file is closed above this size.
+    pub segment_size: Size,
+    /// Segments leave when their newest record is older.
+    pub retention_age: Period,
+    /// The oldest segments leave when all together are larger; `0B`: by age alone.
+    pub retention_size: Size,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            partitions: 4,
+            segment_size: Size::from_mib(64),
+            retention_age: Period::from_days(31),
+            retention_size: Size::from_bytes(0),
+        }
+    }
+}
+
+/// The engine that owns the dataflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// Worker threads.
+    pub workers: usize,
+    /// The shortest tick, a multiple of 10 ms.
+    pub tick_min: Period,
+    /// The longest tick while there is work, a multiple of 10 ms.
+    pub tick_max: Period,
+    /// A run whose streams are complete is finished when it was quiet for so long.
+    pub run_quiet: Period,
+    /// A run that was silent for so long without finishing is abandoned.
+    pub run_timeout: Period,
+    /// A finished or abandoned run stays for so long.
+    pub run_grace: Period,
+    /// Versions of a stream are remembered for so long after its last event.
+    pub stream_memory: Period,
+    /// Event ids are remembered for so long.
+    pub event_id_memory: Period,
+    /// Runs that left are remembered for so long; their events are late.
+    pub late_memory: Period,
+    /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
+    pub max_behind: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine {
+            workers: 2,
+            tick_min: Period::from_ms(20),
+            tick_max: Period::from_ms(100),
+            run_quiet: Period::from_secs(30),
+            run_timeout: Period::from_hours(2),
+            run_grace: Period::from_hours(1),
+            stream_memory: Period::from_days(7),
+            event_id_memory: Period::from_hours(24),
+            late_memory: Period::from_days(30),
+            max_behind: 500_000,
+        }
+    }
+}
+
+/// The hub that clients read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hub {
+    /// Frames are kept for resuming clients for so long …
+    pub ring_age: Period,
+    /// … or up to this size, whichever is reached first.
+    pub ring_size: Size,
+    /// Rows of one snapshot, at most; above: an error that names filters.
+    pub max_snapshot_rows: usize,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub { ring_age: Period::from_secs(300), ring_size: Size::from_mib(256), max_snapshot_rows: 100_000 }
+    }
+}
+
+/// Taking events and reports over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// Memory for bodies in flight, of all clients together; above: 429 with Retry-After.
+    pub inflight_size: Size,
+    /// How long a client may take to send a body.
+    pub body_timeout: Period,
+    /// How long `?wait=admitted` waits for the verdict.
+    pub verdict_timeout: Period,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Ingest {
+            inflight_size: Size::from_mib(256),
+            body_timeout: Period::from_secs(60),
+            verdict_timeout: Period::from_secs(5),
+        }
+    }
+}
+
+/// Limits on what comes in: `weir_schemas::limits::Limits` with units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSizes {
+    /// `eventId`; above: reject.
+    pub event_id: Size,
+    /// `streamId`; above: reject.
+    pub stream_id: Size,
+    /// Any other name; above: cut and marked.
+    pub name: Size,
+    /// `error.message` kept; above: cut and marked.
+    pub error_message: Size,
+    /// `error.stack` kept; above: cut and marked.
+    pub error_stack: Size,
+    /// Tags kept of an event.
+    pub tags: usize,
+    /// Labels kept of an event.
+    pub labels: usize,
+    /// Events in one batch; above: 413.
+    pub batch_events: usize,
+    /// One log record or one HTTP body; above: 413.
+    pub record: Size,
+    /// A body after decompression; above: 413.
+    pub decompressed: Size,
+    /// Nesting of XML elements; above: the report ends there with an issue.
+    pub xml_depth: usize,
+}
+
+impl Default for LimitSizes {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let size = |bytes: usize| Size::from_bytes(bytes as u64);
+        LimitSizes {
+            event_id: size(limits.event_id),
+            stream_id: size(limits.stream_id),
+            name: size(limits.name),
+            error_message: size(limits.error_message),
+            error_stack: size(limits.error_stack),
+            tags: limits.tags,
+            labels: limits.labels,
+            batch_events: limits.batch_events,
+            record: size(limits.record),
+            decompressed: size(limits.decompressed),
+            xml_depth: limits.xml_depth,
+        }
+    }
+}
+
+impl LimitSizes {
+    /// As decoders and admission take them.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            event_id: self.event_id.len(),
+            stream_id: self.stream_id.len(),
+            name: self.name.len(),
+            error_message: self.error_message.len(),
+            error_stack: self.error_stack.len(),
+            tags: self.tags,
+            labels: self.labels,
+            batch_events: self.batch_events,
+            record: self.record.len(),
+            decompressed: self.decompressed.len(),
+            xml_depth: self.xml_depth,
+        }
+    }
+}
+
+/// What the process says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives such as `info,weir::log=debug`.
+    pub level: String,
+    /// How a log line looks.
+    pub format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A path that may be absent: the empty text.
+mod maybe_path {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::path::PathBuf;
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&path.as_deref().unwrap_or(std::path::Path::new("")).display())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(deserializer)?;
+        Ok((!path.as_os_str().is_empty()).then_some(path))
+    }
+}

@@ -1,0 +1,90 @@
+//! What supervisors and scrapers ask: `/healthz`, `/readyz` and `/metrics`.
+//!
+//! Contract: `/healthz` is 200 while the process answers at all: whoever fails it is to be started again. `/readyz` is 200
+//! when events are taken and numbers are current, else 503, with the engine's state as JSON either way. `/metrics` is
+//! the Prometheus text form. None of them needs a token, since none shows anything of a project.
+
+use crate::status::{EngineStatus, Phase, Status};
+use crate::telemetry;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+/// The three routes.
+pub fn router(status: Status) -> Router {
+    Router::new()
+        .route("/healthz", get(async || axum::Json(serde_json::json!({ "status": "up" }))))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(status)
+}
+
+/// The answer of `/readyz`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Readiness {
+    ready: bool,
+    /// Why not, and what to do about anything that is wrong, each a sentence.
+    remedies: Vec<String>,
+    #[serde(flatten)]
+    engine: EngineStatus,
+}
+
+async fn ready(State(status): State<Status>) -> Response {
+    let engine = status.get();
+    let ready = status.ready();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, axum::Json(Readiness { ready, remedies: remedies(&engine), engine })).into_response()
+}
+
+fn remedies(engine: &EngineStatus) -> Vec<String> {
+    let phase = match &engine.phase {
+        Phase::Live => None,
+        Phase::Starting => Some("The log is being opened: wait.".to_owned()),
+        Phase::Recovering { replayed, total } => {
+            Some(format!("State is being rebuilt from the log, {replayed} of {total} records: wait."))
+        }
+        Phase::Draining => Some("The server is ending: send to another one.".to_owned()),
+    };
+    let disk = engine.disk_full.then(|| {
+        "The disk under the data folder is full: free space, or lower log.retention_age or log.retention_size."
+            .to_owned()
+    });
+    [phase, disk, engine.clock.remedy.clone()].into_iter().flatten().collect()
+}
+
+async fn metrics(State(status): State<Status>) -> Response {
+    let engine = status.get();
+    metrics::gauge!("weir_ready").set(if status.ready() { 1.0 } else { 0.0 });
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    for (name, value) in [
+        ("weir_released_tick_ms", engine.time),
+        ("weir_behind_records", engine.behind_records),
+        ("weir_behind_ms", engine.behind_ms),
+        ("weir_clock_behind_ms", engine.clock.behind_ms),
+    ] {
+        metrics::gauge!(name).set(value as f64);
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::metrics().render()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_wrong_comes_with_a_remedy() {
+        let mut engine = EngineStatus { phase: Phase::Live, ..EngineStatus::default() };
+        assert_eq!(remedies(&engine), [] as [&str; 0]);
+        engine.disk_full = true;
+        engine.clock.remedy = Some("Set the clock.".to_owned());
+        engine.phase = Phase::Recovering { replayed: 3, total: 9 };
+        let remedies = remedies(&engine);
+        assert_eq!(remedies.len(), 3);
+        assert!(remedies[0].contains("3 of 9"), "{remedies:?}");
+    }
+}
