@@ -1,1 +1,0 @@
-//! The embedded log: one topic on local disk.

@@ -1,0 +1,153 @@
+//! What waits for the writer: a queue with a bound in bytes and records, and everything that opens or shuts it.
+//!
+//! Contract: [`Queue::push`] takes a batch or refuses it, at once. [`Queue::take`] gives the writer all that waits. A batch
+//! counts against the bound until [`Queue::done`], so memory is bounded by the queue whatever the disk does.
+
+use super::super::{AppendError, Commit, NewRecord, Position};
+use super::EmbeddedConfig;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How often a full disk is tried while nothing is appended.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A batch and whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) records: Vec<NewRecord>,
+    pub(super) answer: oneshot::Sender<Result<Vec<Position>, AppendError>>,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Make these durable.
+    Commit(Vec<Batch>),
+    /// See whether the disk has space again.
+    Probe,
+    /// Nothing will come any more.
+    End,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    bytes_max: usize,
+    records_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<Batch>,
+    waiting_bytes: usize,
+    /// Waiting and being written.
+    bytes: usize,
+    records: usize,
+    closed: bool,
+    full: bool,
+    failed: Option<String>,
+}
+
+impl Queue {
+    pub(super) fn new(config: &EmbeddedConfig) -> Self {
+        Queue {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            bytes_max: config.queue_bytes,
+            records_max: config.queue_records,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a batch whose records need `bytes` in all.
+    ///
+    /// # Errors
+    /// The queue is full, closed or failed.
+    pub(super) fn push(&self, records: Vec<NewRecord>, bytes: usize) -> Result<Commit, AppendError> {
+        let (answer, commit) = oneshot::channel();
+        let mut state = self.state();
+        if let Some(reason) = &state.failed {
+            return Err(AppendError::Failed { reason: reason.clone() });
+        }
+        if state.closed {
+            return Err(AppendError::Closed);
+        }
+        let over = state.bytes + bytes > self.bytes_max || state.records + records.len() > self.records_max;
+        if over && state.records > 0 {
+            return Err(AppendError::Busy);
+        }
+        state.waiting_bytes += bytes;
+        state.bytes += bytes;
+        state.records += records.len();
+        // The writer sleeps on an empty queue, or until its next commit unless half of the bound waits.
+        let wake = state.waiting.is_empty() || state.waiting_bytes >= self.bytes_max / 2;
+        state.waiting.push(Batch { records, answer });
+        drop(state);
+        if wake {
+            self.changed.notify_one();
+        }
+        Ok(Commit(commit))
+    }
+
+    /// Waits for work. What waits is given when `not_before` has come, half of the bound waits, or the queue is closed.
+    pub(super) fn take(&self, not_before: Instant) -> Work {
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            let timeout = if state.waiting.is_empty() {
+                if state.closed {
+                    return Work::End;
+                }
+                state.full.then_some(PROBE_INTERVAL)
+            } else if state.closed || now >= not_before || state.waiting_bytes >= self.bytes_max / 2 {
+                state.waiting_bytes = 0;
+                return Work::Commit(std::mem::take(&mut state.waiting));
+            } else {
+                Some(not_before - now)
+            };
+            let idle = state.waiting.is_empty();
+            state = match timeout {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    let waited = self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner);
+                    if idle && waited.1.timed_out() && waited.0.waiting.is_empty() {
+                        return Work::Probe;
+                    }
+                    waited.0
+                }
+            };
+        }
+    }
+
+    /// Gives back the room of what was taken, and says what came of it.
+    pub(super) fn done(&self, bytes: usize, records: usize, outcome: &Result<(), AppendError>) {
+        let mut state = self.state();
+        state.bytes -= bytes;
+        state.records -= records;
+        state.full = matches!(outcome, Err(AppendError::Full));
+        if let Err(AppendError::Failed { reason }) = outcome {
+            state.failed.get_or_insert_with(|| reason.clone());
+        }
+    }
+
+    pub(super) fn full(&self) -> bool {
+        self.state().full
+    }
+
+    /// Whether writing failed for good.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.state().failed.clone()
+    }
+
+    /// Takes no more; the writer ends when what waits is done.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_one();
+    }
+}
