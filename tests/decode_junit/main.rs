@@ -1,0 +1,4 @@
+//! The JUnit decoder against real reports, reports of our own making, and hostile ones.
+
+mod real;
+mod tally;
