@@ -4,14 +4,27 @@
 //! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all three inputs together past a
 //! tick when it is closed and bound. Frames arrive at the sink of worker 0.
 
+use crate::admission::admit;
 use crate::config::Config;
-use crate::input::Input;
+use crate::facts::PhaseChange;
+use crate::gate::gate;
+use crate::input::{Input, Refusal};
 use crate::keyed::{Collection, Updates};
-use crate::output::Sink;
+use crate::notes::take_notes;
+use crate::output::{Outputs, Sink};
+use crate::results::results;
+use crate::runs::{RunOutput, live};
+use crate::sums::sum;
+use crate::views::run_progress::RunProgressOutput;
+use crate::views::suite_progress::SuiteOutput;
+use crate::views::{run_progress, suite_progress};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::{Concat, Input as _};
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
+use weir_schemas::view::{MISSING, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS};
 
 /// What feeds the dataflow, on one worker.
 pub struct Inputs {
@@ -30,4 +43,69 @@ pub struct Context<'s> {
     pub scope: Scope<'s, u64>,
     /// The configuration.
     pub config: Arc<Config>,
+}
+
+/// Builds the dataflow on a worker. `sink` receives frames on worker 0.
+pub fn build(worker: &mut Worker, config: &Config, sink: Sink) -> Inputs {
+    let config = Arc::new(config.clone());
+    worker.dataflow_named("weir", |scope| {
+        let (events, event_stream) = scope.new_input::<Updates<Input>>();
+        let (silence, silence_stream) = scope.new_input::<Updates<bool>>();
+        let (commits, commit_stream) = scope.new_input::<Vec<u64>>();
+        let cx = Context { scope, config };
+        let (outputs, refusals) = render(&cx, event_stream, silence_stream);
+        outputs.release(refusals, commit_stream, sink);
+        Inputs { events, silence, commits }
+    })
+}
+
+/// Admission, the lives of runs, the results, and every view on top of them.
+fn render<'s>(
+    cx: &Context<'s>,
+    events: Collection<'s, Input>,
+    silence: Collection<'s, bool>,
+) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>) {
+    let config = &*cx.config;
+    let admitted = admit(config, events);
+    let lives = live(config, take_notes(config, admitted.clone()), silence);
+    let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
+        RunOutput::Phase(change) => Some((change, time, diff)),
+        RunOutput::Facts(_) => None,
+    });
+    let passed = gate(config, admitted, phases.clone());
+    let refusals = passed.clone().flat_map(|(input, time, diff)| match input {
+        Input::Refused(refusal) => Some((refusal, time, diff)),
+        Input::Event(_) => None,
+    });
+    let results = results(config, passed.clone(), phases.clone());
+    let parts = sum(config, results.changes, phases.clone());
+    let suites = suite_progress::render(config, parts.clone(), passed, phases);
+    let runs = run_progress::render(config, lives, parts);
+
+    let mut outputs = Outputs::new();
+    outputs.add(
+        &RUN_PROGRESS,
+        runs.clone().flat_map(|(output, time, diff)| match output {
+            RunProgressOutput::Row(row) => Some((row, time, diff)),
+            _ => None,
+        }),
+    );
+    outputs.add(
+        &SUITE_PROGRESS,
+        suites.clone().flat_map(|(output, time, diff)| match output {
+            SuiteOutput::Row(row) => Some((row, time, diff)),
+            SuiteOutput::Missing(_) => None,
+        }),
+    );
+    outputs.add(&TEST_RESULTS, results.rows);
+    let missing_of_runs = runs.flat_map(|(output, time, diff)| match output {
+        RunProgressOutput::Missing(row) => Some((row, time, diff)),
+        _ => None,
+    });
+    let missing_of_suites = suites.flat_map(|(output, time, diff)| match output {
+        SuiteOutput::Missing(row) => Some((row, time, diff)),
+        SuiteOutput::Row(_) => None,
+    });
+    outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_suites));
+    (outputs, refusals)
 }

@@ -318,8 +318,14 @@ impl Interner {
         let mut words: [&str; 9] = [""; 9];
         words[0] = &metadata.project;
         words[1] = metadata.severity.map_or("", Severity::as_str);
-        let optional =
-            [&metadata.framework, &metadata.user_id, &metadata.branch, &metadata.commit, &metadata.worker, &metadata.shard];
+        let optional = [
+            &metadata.framework,
+            &metadata.user_id,
+            &metadata.branch,
+            &metadata.commit,
+            &metadata.worker,
+            &metadata.shard,
+        ];
         for (word, field) in words[2..].iter_mut().zip(optional) {
             // An absent field and an empty one are the same to every view.
             *word = field.as_deref().unwrap_or_default();

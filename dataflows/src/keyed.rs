@@ -83,7 +83,13 @@ pub trait Machine: 'static {
 }
 
 /// Runs `machine` over `input`, distributed by `pact`.
-pub fn keyed<'s, M, P>(name: &str, input: Collection<'s, M::Input>, pact: P, until: u64, mut machine: M) -> Collection<'s, M::Output>
+pub fn keyed<'s, M, P>(
+    name: &str,
+    input: Collection<'s, M::Input>,
+    pact: P,
+    until: u64,
+    mut machine: M,
+) -> Collection<'s, M::Output>
 where
     M: Machine,
     P: ParallelizationContract<u64, Updates<M::Input>>,

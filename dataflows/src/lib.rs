@@ -10,12 +10,21 @@
 
 #![warn(missing_docs)]
 
+pub mod admission;
 pub mod config;
 pub mod context;
+pub mod departed;
 pub mod facts;
+pub mod fingerprint;
+pub mod gate;
 pub mod input;
 pub mod keyed;
 pub mod map;
+pub mod notes;
 pub mod output;
+pub mod results;
+pub mod runs;
+pub mod sums;
+pub mod views;
 
 pub use config::Config;

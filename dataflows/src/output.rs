@@ -12,16 +12,16 @@
 //! One hash an update on its worker, one sort an update and frame on worker 0.
 
 use crate::facts::Rows;
-use crate::input::{Position, RejectKind, Refusal};
+use crate::input::{Position, Refusal, RejectKind};
 use crate::keyed::Collection;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::Concatenate;
 use weir_schemas::row::Row;
 use weir_schemas::update::{Cause, Digest, Frame, Update, ViewFrame};
 use weir_schemas::view::{VIEWS, View, view_index};
@@ -91,7 +91,11 @@ impl<'s> Outputs<'s> {
         let rows = scope.concatenate(self.0);
         let verdicts = refusals.map(|(refusal, time, _)| {
             let Refusal { position, kind, expected, message, .. } = &*refusal;
-            (Verdict { position: *position, kind: *kind, expected: *expected, message: Arc::clone(message) }, time, 1i64)
+            (
+                Verdict { position: *position, kind: *kind, expected: *expected, message: Arc::clone(message) },
+                time,
+                1i64,
+            )
         });
         let mut builder = OperatorBuilder::new("Release".to_owned(), scope);
         let mut rows = builder.new_input(rows, Exchange::new(|_: &(Outgoing, u64, i64)| 0));
@@ -210,4 +214,3 @@ fn net(mut updates: Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
 fn key(outgoing: &Outgoing) -> &[u8] {
     &outgoing.row.as_bytes()[..usize::from(outgoing.key_bytes)]
 }
-

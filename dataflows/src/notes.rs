@@ -1,0 +1,155 @@
+//! Notes: what a tick's admitted events say about the life of their runs, summed up where they are.
+//!
+//! Contract: one [`RunNote`] per (run, stream) and tick goes to the run's worker, however many events there were: so a giant
+//! run is not one worker's job, and the lives of runs cost next to nothing an event. A note does not depend on the order
+//! of the tick's events but by their positions.
+//!
+//! # Invariants
+//! No state between ticks.
+
+use crate::config::Config;
+use crate::input::{Event, Input, Origin, Position, Text, Withdraws};
+use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::map::Map;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Pipeline;
+use weir_schemas::event::EventType;
+use weir_schemas::id::Id;
+
+/// What one stream said about one run in one tick.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunNote {
+    /// The run.
+    pub run: Id,
+    /// The run's name.
+    pub name: Text,
+    /// The stream.
+    pub stream: Id,
+    /// Where its first event of the tick stands.
+    pub first: Position,
+    /// The distinct origins of its events, each with where it was first seen.
+    pub origins: Vec<(Position, Arc<Origin>)>,
+    /// The earliest event time, clamped to the tick.
+    pub first_at: u64,
+    /// The latest event time, clamped to the tick.
+    pub last_at: u64,
+    /// Whether anything but withdrawals came: what keeps a run alive.
+    pub active: bool,
+    /// Whether `run_completed` came.
+    pub completed: bool,
+    /// What `run_started` announced, with where it stands: tests, shards.
+    pub announced: Option<(Position, Option<u32>, Option<u32>)>,
+    /// Suites begun and ended, in order of position.
+    pub suites: Vec<SuiteMark>,
+    /// Failures of the run itself: a setup, an error or a timeout that names no test.
+    pub broken: Vec<Id>,
+    /// Event ids that were withdrawn.
+    pub withdrawn: Vec<Id>,
+}
+
+/// A suite begun or ended in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SuiteMark {
+    /// Where the event stands.
+    pub position: Position,
+    /// The suite.
+    pub suite: Id,
+    /// Whether it ended; else it began.
+    pub ended: bool,
+    /// Tests announced.
+    pub planned: Option<u32>,
+}
+
+/// Sums up admitted events by run and stream; refusals are left out.
+pub fn take_notes<'s>(config: &Config, admitted: Collection<'s, Input>) -> Collection<'s, RunNote> {
+    keyed("Notes", admitted, Pipeline, config.until, Notes)
+}
+
+struct Notes;
+
+impl Machine for Notes {
+    type Input = Input;
+    type Output = RunNote;
+    type Entry = ();
+
+    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, RunNote>) {
+        let mut index: Map<(Id, Id), usize> = Map::default();
+        let mut notes: Vec<RunNote> = Vec::new();
+        for (input, _) in data.drain(..) {
+            let Input::Event(event) = input else { continue };
+            let at = *index.get_or_insert_with((event.run, event.stream), || {
+                notes.push(RunNote::new(&event, step.now()));
+                notes.len() - 1
+            });
+            notes[at].add(&event, step.now());
+        }
+        for mut note in notes {
+            note.origins.sort_unstable_by_key(|(position, _)| *position);
+            note.suites.sort_unstable();
+            note.broken.sort_unstable();
+            note.withdrawn.sort_unstable();
+            step.emit(note, 1);
+        }
+    }
+
+    fn entries(&self) -> Vec<()> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _entries: Vec<()>) -> Vec<u64> {
+        Vec::new()
+    }
+}
+
+impl RunNote {
+    fn new(event: &Event, now: u64) -> Self {
+        RunNote {
+            run: event.run,
+            name: Arc::clone(&event.names.run),
+            stream: event.stream,
+            first: event.position,
+            origins: Vec::new(),
+            first_at: event.at.min(now),
+            last_at: event.at.min(now),
+            active: false,
+            completed: false,
+            announced: None,
+            suites: Vec::new(),
+            broken: Vec::new(),
+            withdrawn: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, event: &Event, now: u64) {
+        self.first = self.first.min(event.position);
+        match self.origins.iter_mut().find(|(_, origin)| *origin == event.origin) {
+            Some((position, _)) => *position = event.position.min(*position),
+            None => self.origins.push((event.position, Arc::clone(&event.origin))),
+        }
+        self.first_at = self.first_at.min(event.at.min(now));
+        self.last_at = self.last_at.max(event.at.min(now));
+        self.active |= event.kind != EventType::ResultWithdrawn;
+        match event.kind {
+            EventType::RunCompleted => self.completed = true,
+            EventType::RunStarted if self.announced.is_none_or(|(position, ..)| position < event.position) => {
+                self.announced = Some((event.position, event.planned_tests, event.planned_shards));
+            }
+            EventType::TestSuiteStarted | EventType::TestSuiteCompleted => self.suites.push(SuiteMark {
+                position: event.position,
+                suite: event.suite,
+                ended: event.kind == EventType::TestSuiteCompleted,
+                planned: event.planned_tests,
+            }),
+            EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test.is_none() => {
+                self.broken.push(event.id);
+            }
+            EventType::ResultWithdrawn => {
+                if let Some(Withdraws::Event(id)) = event.withdraws {
+                    self.withdrawn.push(id);
+                }
+            }
+            _ => {}
+        }
+    }
+}

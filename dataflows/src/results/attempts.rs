@@ -1,0 +1,294 @@
+//! The attempts of one test in one run: what was said of each, what was taken back, and what follows.
+//!
+//! Contract: a test's attempts are in order of their number; each has the worst outcome that any event not withdrawn states
+//! for it. The test's outcome is that of its last attempt that ended; it is flaky when an attempt failed and a later one
+//! passed. An attempt that no event numbers is the first, or, in an event made from a report, the next in log order
+//! (`events.md`). Withdrawals are remembered, so they also hold for what comes after them.
+//!
+//! # Invariants
+//! Nothing here depends on the order of events within a tick but by their positions.
+
+use crate::facts::{AttemptFact, Failure, TestNames};
+use crate::input::{Event, Origin, Position};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use weir_schemas::id::Id;
+use weir_schemas::outcome::Outcome;
+
+/// A test in a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Test {
+    /// Its names.
+    pub names: Arc<TestNames>,
+    /// Its suite.
+    pub suite: Id,
+    /// Where its first event came from.
+    pub origin: Arc<Origin>,
+    /// Whether anything but withdrawals came: then the names are those of its first such event.
+    known: bool,
+    attempts: Vec<Attempt>,
+    withdrawn: Withdrawn,
+}
+
+/// What of a test was taken back by attempt.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Withdrawn {
+    all: bool,
+    attempts: Vec<u32>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Attempt {
+    number: u32,
+    /// The stream of its first event.
+    stream: Id,
+    begun: bool,
+    said: Vec<Said>,
+}
+
+/// What one event said of an attempt's end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Said {
+    event: Id,
+    tick: u64,
+    position: Position,
+    at: u64,
+    outcome: Outcome,
+    duration_us: Option<u64>,
+    origin: Arc<Origin>,
+    failure: Option<Arc<Failure>>,
+    withdrawn: bool,
+}
+
+/// How a test stands, for sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Standing {
+    /// The outcome of the last attempt that ended; `None` while none has.
+    pub outcome: Option<Outcome>,
+    /// Whether an attempt failed and a later one passed.
+    pub flaky: bool,
+    /// How long the last ended attempt took.
+    pub duration_us: u64,
+    /// When it ended.
+    pub finished_at: u64,
+    /// Whether the last attempt has begun and not ended.
+    pub running: bool,
+    /// Attempts that count.
+    pub attempts: u32,
+}
+
+/// The last attempt that ended, for a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Last<'a> {
+    /// Why it failed, when it did.
+    pub failure: Option<&'a Arc<Failure>>,
+    /// Where it ran.
+    pub origin: &'a Arc<Origin>,
+    /// How long it took.
+    pub duration_us: Option<u64>,
+}
+
+impl Test {
+    /// A test of which nothing was said yet.
+    #[must_use]
+    pub fn new(event: &Event) -> Test {
+        Test {
+            names: Arc::new(names(event)),
+            suite: event.suite,
+            origin: Arc::clone(&event.origin),
+            known: event.withdraws.is_none(),
+            attempts: Vec::new(),
+            withdrawn: Withdrawn::default(),
+        }
+    }
+
+    /// Takes the names of its first event that is no withdrawal: one who takes back may not know them all.
+    pub fn introduce(&mut self, event: &Event) {
+        if !self.known {
+            self.names = Arc::new(names(event));
+            self.suite = event.suite;
+            self.origin = Arc::clone(&event.origin);
+            self.known = true;
+        }
+    }
+
+    /// Takes back one attempt, or all, past and to come.
+    pub fn withdraw(&mut self, attempt: Option<u32>) {
+        match attempt {
+            None => self.withdrawn.all = true,
+            Some(attempt) if !self.withdrawn.attempts.contains(&attempt) => self.withdrawn.attempts.push(attempt),
+            Some(_) => {}
+        }
+    }
+
+    /// Takes back what one event said.
+    pub fn withdraw_event(&mut self, event: Id) {
+        for said in self.attempts.iter_mut().flat_map(|attempt| &mut attempt.said) {
+            said.withdrawn |= said.event == event;
+        }
+    }
+
+    /// Says that an attempt has begun.
+    pub fn begin(&mut self, event: &Event) {
+        let number = self.number(event);
+        self.attempt(number, event.stream).begun = true;
+    }
+
+    /// Says how an attempt ended. `withdrawn`: it was taken back before it came.
+    pub fn end(&mut self, event: &Event, outcome: Outcome, failure: Option<Arc<Failure>>, tick: u64, withdrawn: bool) {
+        let number = self.number(event);
+        let said = Said {
+            event: event.id,
+            tick,
+            position: event.position,
+            at: event.at.min(tick),
+            outcome,
+            duration_us: event.duration_us,
+            origin: Arc::clone(&event.origin),
+            failure,
+            withdrawn,
+        };
+        let attempt = self.attempt(number, event.stream);
+        attempt.said.push(said);
+        // The first to speak is asked first: by tick, then position.
+        attempt.said.sort_by_key(|said| (said.tick, said.position));
+    }
+
+    /// The ids of the events that ended attempts.
+    pub fn events(&self) -> impl Iterator<Item = Id> {
+        self.attempts.iter().flat_map(|attempt| &attempt.said).map(|said| said.event)
+    }
+
+    fn number(&self, event: &Event) -> u32 {
+        match event.attempt {
+            Some(number) => number,
+            None if !event.report => 1,
+            None => {
+                let same = self.attempts.iter().find(|attempt| attempt.stream == event.stream);
+                let next = || self.attempts.last().map_or(1, |last| last.number.saturating_add(1));
+                same.map_or_else(next, |attempt| attempt.number)
+            }
+        }
+    }
+
+    fn attempt(&mut self, number: u32, stream: Id) -> &mut Attempt {
+        let index = self.attempts.partition_point(|attempt| attempt.number < number);
+        if self.attempts.get(index).is_none_or(|attempt| attempt.number != number) {
+            self.attempts.insert(index, Attempt { number, stream, begun: false, said: Vec::new() });
+        }
+        &mut self.attempts[index]
+    }
+
+    /// The attempts that count, in order.
+    fn counting(&self) -> impl Iterator<Item = &Attempt> {
+        let Withdrawn { all, attempts } = &self.withdrawn;
+        self.attempts
+            .iter()
+            .filter(move |attempt| !all && !attempts.contains(&attempt.number))
+            .filter(|attempt| attempt.begun || attempt.counting().next().is_some())
+    }
+
+    /// How the test stands; `None` when nothing that counts is known of it.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let (mut last, mut failed, mut standing) = (None, false, None::<Standing>);
+        for attempt in self.counting() {
+            let standing = standing.get_or_insert(Standing {
+                outcome: None,
+                flaky: false,
+                duration_us: 0,
+                finished_at: 0,
+                running: false,
+                attempts: 0,
+            });
+            standing.attempts += 1;
+            standing.running = attempt.counting().next().is_none();
+            if let Some(worst) = attempt.worst() {
+                standing.outcome = Some(worst.outcome);
+                standing.flaky |= failed && worst.outcome == Outcome::Passed;
+                failed |= worst.outcome.fails();
+                last = Some((attempt, worst));
+            }
+        }
+        let mut standing = standing?;
+        if let Some((attempt, worst)) = last {
+            standing.duration_us = attempt.duration_us().unwrap_or(0);
+            standing.finished_at = worst.at;
+        }
+        Some(standing)
+    }
+
+    /// The facts of all ended attempts that count, in order.
+    #[must_use]
+    pub fn facts(&self, run: Id, test: Id) -> Vec<AttemptFact> {
+        let fact = |attempt: &Attempt| {
+            attempt.worst().map(|worst| AttemptFact {
+                run,
+                test,
+                suite: self.suite,
+                attempt: attempt.number,
+                at: worst.at,
+                outcome: worst.outcome,
+                duration_us: attempt.duration_us(),
+                names: Arc::clone(&self.names),
+                origin: Arc::clone(&worst.origin),
+                failure: attempt.failure().cloned(),
+            })
+        };
+        self.counting().filter_map(fact).collect()
+    }
+
+    /// The last attempt that ended.
+    #[must_use]
+    pub fn last(&self) -> Option<Last<'_>> {
+        let ended = self.counting().filter_map(|attempt| attempt.worst().map(|worst| (attempt, worst))).last();
+        ended.map(|(attempt, worst)| Last {
+            failure: attempt.failure(),
+            origin: &worst.origin,
+            duration_us: attempt.duration_us(),
+        })
+    }
+}
+
+fn names(event: &Event) -> TestNames {
+    TestNames {
+        project: Arc::clone(&event.origin.project),
+        run: Arc::clone(&event.names.run),
+        test: Arc::clone(&event.names.test),
+        name: Arc::clone(&event.names.test_name),
+        suite: Arc::clone(&event.names.suite),
+    }
+}
+
+impl Attempt {
+    fn counting(&self) -> impl Iterator<Item = &Said> {
+        self.said.iter().filter(|said| !said.withdrawn)
+    }
+
+    /// The worst that was said; the first of equals.
+    fn worst(&self) -> Option<&Said> {
+        self.counting().reduce(|worst, said| if said.outcome > worst.outcome { said } else { worst })
+    }
+
+    /// What the worst said, or the first that said anything.
+    fn duration_us(&self) -> Option<u64> {
+        let worst = self.worst()?;
+        worst.duration_us.or_else(|| self.counting().find_map(|said| said.duration_us))
+    }
+
+    fn failure(&self) -> Option<&Arc<Failure>> {
+        let worst = self.worst()?;
+        if !worst.outcome.fails() {
+            return None;
+        }
+        let told = |said: &&Said| said.failure.as_ref().is_some_and(|failure| !failure.message.is_empty());
+        let best =
+            self.counting().filter(told).reduce(|best, said| if said.outcome > best.outcome { said } else { best });
+        best.and_then(|said| said.failure.as_ref()).or(worst.failure.as_ref())
+    }
+}
+
+/// Event ids that were withdrawn in a run, by whoever came first.
+pub type WithdrawnEvents = BTreeSet<Id>;

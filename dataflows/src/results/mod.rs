@@ -1,0 +1,155 @@
+//! The results: each test of each live run, kept by (run, test), and everything that follows from a change of one.
+//!
+//! Contract: takes events that passed the gate, withdrawals and phases of runs. For each test touched in a tick, once: the
+//! change of its row in `test_results`, its row in `missing`, the facts of its attempts, whether it is running, and how
+//! it stands for the sums of suites and runs. A run's tests are spread over the workers: a giant run is nobody's own job.
+//!
+//! # Invariants
+//! What the run's eviction takes away has the cause `evicted` and takes no attempt fact back. A withdrawal by event id goes
+//! to all workers and is remembered while the run is.
+//!
+//! # Cost
+//! One look-up of the run and one of the test an event; a row is encoded before and after a change. State: about 400 bytes
+//! a test.
+
+pub mod attempts;
+mod machine;
+
+use crate::config::Config;
+use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, TestNames};
+use crate::input::{Event, Input, Withdraws};
+use crate::keyed::{Collection, keyed};
+use attempts::Standing;
+use machine::Results;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::vec::Partition as _;
+use weir_schemas::event::EventType;
+use weir_schemas::id::Id;
+
+/// How a test's part in the sums changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The run.
+    pub run: Id,
+    /// The suite.
+    pub suite: Id,
+    /// The test.
+    pub test: Id,
+    /// The names.
+    pub names: Arc<TestNames>,
+    /// How it stood.
+    pub before: Option<Standing>,
+    /// How it stands.
+    pub after: Option<Standing>,
+    /// Whether a withdrawal was part of the change.
+    pub withdrawn: bool,
+}
+
+/// Everything that follows from a change of a test.
+pub struct ResultStreams<'s> {
+    /// Rows of `test_results`.
+    pub rows: Collection<'s, RowChange>,
+    /// Rows of `missing`: tests begun and not ended when their run ended.
+    pub missing: Collection<'s, RowChange>,
+    /// Attempts that ended.
+    pub facts: Collection<'s, AttemptFact>,
+    /// Tests that are running.
+    pub running: Collection<'s, Running>,
+    /// Changes of the sums.
+    pub changes: Collection<'s, Change>,
+}
+
+/// What goes in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum ResultInput {
+    Event(Arc<Event>),
+    /// A withdrawal by event id, for one worker.
+    Withdrawal {
+        run: Id,
+        event: Id,
+        peer: u64,
+    },
+    Phase(PhaseChange),
+}
+
+/// What comes out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum ResultOutput {
+    Row(RowChange),
+    Missing(RowChange),
+    Fact(AttemptFact),
+    Running(Running),
+    Change(Change),
+}
+
+/// Keeps the results, distributed by (run, test).
+pub fn results<'s>(
+    config: &Config,
+    events: Collection<'s, Input>,
+    phases: Collection<'s, PhaseChange>,
+) -> ResultStreams<'s> {
+    let peers = events.scope().peers() as u64;
+    let events = events.flat_map(move |(input, time, diff)| {
+        let (event, copies) = match input {
+            Input::Event(event) => match (event.kind, event.withdraws, event.test) {
+                (EventType::ResultWithdrawn, Some(Withdraws::Event(_)), _) => (Some(event), peers),
+                (EventType::ResultWithdrawn | EventType::TestCaseStarted, _, Some(_)) => (Some(event), 1),
+                (_, _, Some(_)) if event.outcome.is_some() => (Some(event), 1),
+                _ => (None, 0),
+            },
+            Input::Refused(_) => (None, 0),
+        };
+        (0..copies).filter_map(move |peer| {
+            let event = event.as_ref()?;
+            let input = match event.withdraws {
+                Some(Withdraws::Event(id)) => ResultInput::Withdrawal { run: event.run, event: id, peer },
+                _ => ResultInput::Event(Arc::clone(event)),
+            };
+            Some((input, time, diff))
+        })
+    });
+    let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(change), time, diff));
+    let pact = Exchange::new(|(input, _, _): &(ResultInput, u64, i64)| match input {
+        ResultInput::Event(event) => event.run.route() ^ event.test.unwrap_or_default().route().rotate_left(32),
+        ResultInput::Withdrawal { peer, .. } => *peer,
+        ResultInput::Phase(change) => change.peer,
+    });
+    let output = keyed("Results", events.concat(phases), pact, config.until, Results::default());
+    split(output)
+}
+
+/// Gives each kind of output its own stream.
+fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
+    let mut parts = output
+        .partition(5, |(output, time, diff)| {
+            let part = match &output {
+                ResultOutput::Row(_) => 0,
+                ResultOutput::Missing(_) => 1,
+                ResultOutput::Fact(_) => 2,
+                ResultOutput::Running(_) => 3,
+                ResultOutput::Change(_) => 4,
+            };
+            (part, (output, time, diff))
+        })
+        .into_iter();
+    let mut next = || parts.next().expect("there are as many parts as kinds");
+    macro_rules! kind {
+        ($kind:path) => {
+            next().flat_map(|(output, time, diff)| match output {
+                $kind(datum) => Some((datum, time, diff)),
+                _ => None,
+            })
+        };
+    }
+    ResultStreams {
+        rows: kind!(ResultOutput::Row),
+        missing: kind!(ResultOutput::Missing),
+        facts: kind!(ResultOutput::Fact),
+        running: kind!(ResultOutput::Running),
+        changes: kind!(ResultOutput::Change),
+    }
+}

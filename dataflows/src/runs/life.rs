@@ -1,0 +1,217 @@
+//! The life of one run: its streams, what was announced, and the phase that follows from them.
+
+use super::RunFacts;
+use super::silence::Silence;
+use crate::facts::Phase;
+use crate::input::{Origin, Position, Text};
+use crate::notes::{RunNote, SuiteMark};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use weir_schemas::id::Id;
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Life {
+    facts: RunFacts,
+    /// Whether `facts` changed since they were last told.
+    changed: bool,
+    pub(super) phase: Phase,
+    /// When the run is looked at next; `None` while the silent clock stands still.
+    pub(super) check_at: Option<u64>,
+    /// The silent clock at its last event.
+    heard: u64,
+    /// Whether `run_completed` was ever said.
+    completed: bool,
+    /// Whether it was said since the run last began or was reopened.
+    ended_by_word: bool,
+    streams: BTreeMap<Id, StreamLife>,
+    planned_by_run: Option<u32>,
+    broken: BTreeSet<Id>,
+    withdrawn: BTreeSet<Id>,
+}
+
+/// The suites of one stream.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct StreamLife {
+    suites: BTreeMap<Id, SuiteLife>,
+    open: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct SuiteLife {
+    begun: bool,
+    ended: bool,
+    planned: Option<u32>,
+}
+
+impl StreamLife {
+    fn mark(&mut self, mark: &SuiteMark) {
+        let suite = self.suites.entry(mark.suite).or_default();
+        let was_open = suite.begun && !suite.ended;
+        if mark.ended {
+            suite.ended = true;
+        } else {
+            suite.begun = true;
+            suite.planned = mark.planned.or(suite.planned);
+        }
+        let open = suite.begun && !suite.ended;
+        self.open = self.open + u32::from(open) - u32::from(was_open);
+    }
+
+    /// Complete: its begun suites have ended, and there was one at all.
+    fn complete(&self) -> bool {
+        self.open == 0 && !self.suites.is_empty()
+    }
+}
+
+impl Life {
+    pub(super) fn new(note: &RunNote, now: u64) -> Life {
+        let project = note.origins.first().map(|(_, origin)| Arc::clone(&origin.project)).unwrap_or_default();
+        let facts = RunFacts {
+            run: note.run,
+            project,
+            name: Arc::clone(&note.name),
+            branch: None,
+            commit: None,
+            user: None,
+            framework: None,
+            planned: None,
+            planned_by_run: false,
+            planned_shards: None,
+            streams: 0,
+            open_streams: 0,
+            first_event_at: note.first_at.min(now),
+            last_event_at: note.last_at.min(now),
+            broken: false,
+            phase: Phase::Running,
+            ended_at: None,
+            withdrawn: false,
+        };
+        Life {
+            facts,
+            changed: true,
+            phase: Phase::Running,
+            check_at: None,
+            heard: 0,
+            completed: false,
+            ended_by_word: false,
+            streams: BTreeMap::new(),
+            planned_by_run: None,
+            broken: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn run(&self) -> Id {
+        self.facts.run
+    }
+
+    /// Takes a tick's notes in, in order of position.
+    pub(super) fn hear(&mut self, notes: &[Arc<RunNote>], silent_now: u64) {
+        self.changed = true;
+        let mut origins: Vec<&(Position, Arc<Origin>)> = notes.iter().flat_map(|note| &note.origins).collect();
+        origins.sort_unstable_by_key(|(position, _)| *position);
+        for (_, origin) in origins {
+            self.name_origin(origin);
+        }
+        let announced = notes.iter().filter_map(|note| note.announced).max();
+        if let Some((_, tests, shards)) = announced {
+            self.planned_by_run = tests.or(self.planned_by_run);
+            self.facts.planned_shards = shards.map(u64::from).or(self.facts.planned_shards);
+        }
+        let active = notes.iter().any(|note| note.active);
+        if active {
+            self.heard = silent_now;
+            self.ended_by_word = false;
+            self.phase = Phase::Running;
+            self.facts.ended_at = None;
+        }
+        self.facts.withdrawn = false;
+        for note in notes {
+            self.facts.first_event_at = self.facts.first_event_at.min(note.first_at);
+            self.facts.last_event_at = self.facts.last_event_at.max(note.last_at);
+            self.completed |= note.completed;
+            self.ended_by_word |= note.completed;
+            if note.active {
+                let stream = self.streams.entry(note.stream).or_default();
+                for mark in &note.suites {
+                    stream.mark(mark);
+                }
+            }
+            self.facts.withdrawn |= note.withdrawn.iter().any(|id| self.broken.contains(id));
+            self.broken.extend(&note.broken);
+            self.withdrawn.extend(&note.withdrawn);
+        }
+        self.sum_up();
+    }
+
+    fn name_origin(&mut self, origin: &Origin) {
+        let first = |field: &mut Option<Text>, value: &Option<Text>| {
+            if field.is_none() {
+                field.clone_from(value);
+            }
+        };
+        first(&mut self.facts.branch, &origin.branch);
+        first(&mut self.facts.commit, &origin.commit);
+        first(&mut self.facts.user, &origin.user);
+        first(&mut self.facts.framework, &origin.framework);
+    }
+
+    fn sum_up(&mut self) {
+        let planned_by_suites =
+            self.streams.values().flat_map(|stream| stream.suites.values()).filter_map(|suite| suite.planned);
+        let by_suites = planned_by_suites.fold(None, |sum, planned| Some(sum.unwrap_or(0) + u64::from(planned)));
+        self.facts.planned = self.planned_by_run.map(u64::from).or(by_suites);
+        self.facts.planned_by_run = self.planned_by_run.is_some();
+        self.facts.streams = self.streams.len() as u64;
+        self.facts.open_streams = self.streams.values().filter(|stream| !stream.complete()).count() as u64;
+        self.facts.broken = self.broken.iter().any(|id| !self.withdrawn.contains(id));
+    }
+
+    /// Whether only silence is missing for the run to be finished.
+    fn complete(&self) -> bool {
+        let shards_seen = self.facts.planned_shards.is_none_or(|shards| self.facts.streams >= shards);
+        self.completed || (self.facts.streams > 0 && self.facts.open_streams == 0 && shards_seen)
+    }
+
+    /// When to look at the run again: the tick of its next deadline; `None` while the silent clock stands still.
+    pub(super) fn deadline(&self, now: u64, silence: &Silence, quiet: u64, timeout: u64, grace: u64) -> Option<u64> {
+        match self.phase {
+            Phase::Running if self.complete() => silence.reaches(self.heard + quiet),
+            Phase::Running => silence.reaches(self.heard + timeout),
+            _ => Some(self.facts.ended_at.unwrap_or(now) + grace),
+        }
+    }
+
+    /// Moves the phase to where it belongs at `now`: deadlines take effect at the next whole second.
+    pub(super) fn advance(&mut self, now: u64, silence: &Silence, quiet: u64, timeout: u64, grace: u64) {
+        let deadline = self.deadline(now, silence, quiet, timeout, grace);
+        let due = deadline.is_some_and(|at| at.next_multiple_of(1_000) <= now);
+        match self.phase {
+            Phase::Running if self.ended_by_word => self.end(Phase::Finished, now),
+            Phase::Running if due && self.complete() => self.end(Phase::Finished, now),
+            Phase::Running if due => self.end(Phase::Abandoned, now),
+            Phase::Finished | Phase::Abandoned if due => {
+                self.phase = Phase::Evicted;
+                self.changed = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, phase: Phase, now: u64) {
+        self.phase = phase;
+        self.facts.ended_at = Some(now);
+        self.changed = true;
+    }
+
+    /// The facts, if they changed since this was last asked.
+    pub(super) fn take_change(&mut self) -> Option<Arc<RunFacts>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        self.facts.phase = self.phase;
+        Some(Arc::new(self.facts.clone()))
+    }
+}

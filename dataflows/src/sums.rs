@@ -1,0 +1,225 @@
+//! Sums of results by suite and by run, added up on each worker before they travel.
+//!
+//! Contract: for each suite and run that a tick's changes touch, one [`Part`] leaves this worker: what its tests add up to
+//! now. The suite's or run's own worker adds the parts of all workers. So a suite with half a million tests costs its
+//! worker one message a tick from each other.
+//!
+//! # Invariants
+//! Sums are of changes, so a withdrawal or a retry is an update in place. A run's parts are dropped, without a message,
+//! at the tick at which the run is evicted: suites and runs then leave by themselves.
+//!
+//! # Cost
+//! Two look-ups a change and an ordered set of 40 bytes a finished test, for the latest result.
+
+use crate::config::Config;
+use crate::facts::{Phase, PhaseChange, TestNames};
+use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::map::Map;
+use crate::results::Change;
+use crate::results::attempts::Standing;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::Exchange as _;
+use timely::dataflow::operators::vec::Map as _;
+use weir_schemas::id::Id;
+use weir_schemas::outcome::Outcome;
+
+/// Numbers of tests, not attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Seen at all.
+    pub started: i64,
+    /// With an outcome.
+    pub finished: i64,
+    /// Passed.
+    pub passed: i64,
+    /// Failed.
+    pub failed: i64,
+    /// Skipped.
+    pub skipped: i64,
+    /// Error or timeout.
+    pub errored: i64,
+    /// Failed and passed later.
+    pub flaky: i64,
+    /// Sum of the durations of their last attempts.
+    pub duration_us: i64,
+}
+
+impl Counts {
+    /// Adds one test `sign` times.
+    pub fn add(&mut self, standing: &Standing, sign: i64) {
+        self.started += sign;
+        self.flaky += sign * i64::from(standing.flaky);
+        self.duration_us += sign * i64::try_from(standing.duration_us).unwrap_or(i64::MAX / 4);
+        let Some(outcome) = standing.outcome else { return };
+        self.finished += sign;
+        match outcome {
+            Outcome::Passed => self.passed += sign,
+            Outcome::Failed => self.failed += sign,
+            Outcome::Skipped => self.skipped += sign,
+            Outcome::Error | Outcome::Timeout => self.errored += sign,
+        }
+    }
+
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: &Counts) {
+        self.started += other.started;
+        self.finished += other.finished;
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.errored += other.errored;
+        self.flaky += other.flaky;
+        self.duration_us += other.duration_us;
+    }
+
+    /// Whether any test failed.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.failed + self.errored > 0
+    }
+}
+
+/// The test that finished last: by time, then by identity.
+pub type Latest = (u64, Id, Outcome);
+
+/// What one worker's tests of a suite, or of a run, add up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The run.
+    pub run: Id,
+    /// The suite; `None`: the whole run.
+    pub suite: Option<Id>,
+    /// Which worker's.
+    pub worker: u32,
+    /// Names of one of the tests: project, run and suite are those of all.
+    pub names: Arc<TestNames>,
+    /// The sums.
+    pub counts: Counts,
+    /// The test that finished last; of suites only.
+    pub latest: Option<Latest>,
+    /// Whether a withdrawal was part of the change.
+    pub withdrawn: bool,
+}
+
+/// Adds changes up on each worker.
+pub fn sum<'s>(
+    config: &Config,
+    changes: Collection<'s, Change>,
+    phases: Collection<'s, PhaseChange>,
+) -> Collection<'s, Part> {
+    let worker = u32::try_from(changes.scope().index()).expect("there are fewer than 2³² workers");
+    let changes = changes.map(|(change, time, diff)| (SumInput::Change(change), time, diff));
+    let phases =
+        phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer).flat_map(|(change, time, diff)| {
+            (change.phase == Phase::Evicted).then_some((SumInput::Evicted(change.run), time, diff))
+        });
+    keyed("Sums", changes.concat(phases), Pipeline, config.until, Sums { worker, runs: Map::default() })
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum SumInput {
+    Change(Change),
+    Evicted(Id),
+}
+
+#[derive(Default)]
+struct RunSums {
+    counts: Counts,
+    suites: Map<Id, SuiteSums>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct SuiteSums {
+    counts: Counts,
+    finished: BTreeMap<(u64, Id), Outcome>,
+}
+
+impl SuiteSums {
+    fn apply(&mut self, test: Id, standing: &Standing, sign: i64) {
+        self.counts.add(standing, sign);
+        if let Some(outcome) = standing.outcome {
+            if sign > 0 {
+                self.finished.insert((standing.finished_at, test), outcome);
+            } else {
+                self.finished.remove(&(standing.finished_at, test));
+            }
+        }
+    }
+}
+
+struct Sums {
+    worker: u32,
+    runs: Map<Id, RunSums>,
+}
+
+impl Sums {
+    fn change(&mut self, change: &Change) {
+        let run = self.runs.get_or_insert_with(change.run, RunSums::default);
+        let suite = run.suites.get_or_insert_with(change.suite, SuiteSums::default);
+        for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
+            if let Some(standing) = standing {
+                run.counts.add(standing, sign);
+                suite.apply(change.test, standing, sign);
+            }
+        }
+    }
+
+    fn part(&self, change: &Change, of_suite: bool, withdrawn: bool) -> Option<Part> {
+        let run = self.runs.get(&change.run)?;
+        let suite = run.suites.get(&change.suite)?;
+        let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
+        Some(Part {
+            run: change.run,
+            suite: of_suite.then_some(change.suite),
+            worker: self.worker,
+            names: Arc::clone(&change.names),
+            counts: if of_suite { suite.counts } else { run.counts },
+            latest: latest.filter(|_| of_suite),
+            withdrawn,
+        })
+    }
+}
+
+impl Machine for Sums {
+    type Input = SumInput;
+    type Output = Part;
+    type Entry = ();
+
+    fn step(&mut self, data: &mut Vec<(SumInput, i64)>, step: &mut Step<'_, Part>) {
+        let (mut changes, mut evicted) = (Vec::new(), Vec::new());
+        for (input, _) in data.drain(..) {
+            match input {
+                SumInput::Change(change) => {
+                    self.change(&change);
+                    changes.push(change);
+                }
+                SumInput::Evicted(run) => evicted.push(run),
+            }
+        }
+        changes.sort_unstable_by_key(|change| (change.run, change.suite, change.test));
+        for run in changes.chunk_by(|a, b| a.run == b.run) {
+            let withdrawn = run.iter().any(|change| change.withdrawn);
+            self.part(&run[0], false, withdrawn).into_iter().for_each(|part| step.emit(part, 1));
+            for suite in run.chunk_by(|a, b| a.suite == b.suite) {
+                let withdrawn = suite.iter().any(|change| change.withdrawn);
+                self.part(&suite[0], true, withdrawn).into_iter().for_each(|part| step.emit(part, 1));
+            }
+        }
+        for run in evicted {
+            self.runs.remove(&run);
+        }
+    }
+
+    /// Derived from the results: a restore rebuilds it from their changes.
+    fn entries(&self) -> Vec<Self::Entry> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _entries: Vec<Self::Entry>) -> Vec<u64> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,219 @@
+//! `run_progress`: each live run, what its project still awaits of it, and what of it is missing once it has ended.
+//!
+//! Contract: takes the runs' facts and the sums of all workers, and emits the run's row, the rows of `missing` that are the
+//! run's own (announced tests never seen, the run abandoned), and, while the run is running, the streams and tests that
+//! are awaited of it, for the completeness of its project's numbers.
+//!
+//! # Cost
+//! O(workers) a touched run and tick.
+
+use crate::config::Config;
+use crate::facts::{Awaited, AwaitedKind, Phase, RowChange};
+use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::map::Map;
+use crate::runs::{RunFacts, RunOutput};
+use crate::sums::{Counts, Part};
+use crate::views::missing;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map as _;
+use weir_schemas::id::Id;
+use weir_schemas::row::{Row, RowWriter};
+use weir_schemas::update::Cause;
+use weir_schemas::view::RUN_PROGRESS;
+
+/// A row of this view or of `missing`, or something awaited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum RunProgressOutput {
+    /// Of `run_progress`.
+    Row(RowChange),
+    /// Of `missing`.
+    Missing(RowChange),
+    /// Awaited of a running run.
+    Awaited(Awaited),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum RunProgressInput {
+    Facts(Arc<RunFacts>),
+    Part(Part),
+}
+
+/// Renders the view, distributed by run.
+pub fn render<'s>(
+    config: &Config,
+    lives: Collection<'s, RunOutput>,
+    parts: Collection<'s, Part>,
+) -> Collection<'s, RunProgressOutput> {
+    let facts = lives.flat_map(|(output, time, diff)| match output {
+        RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
+        RunOutput::Phase(_) => None,
+    });
+    let parts =
+        parts.flat_map(|(part, time, diff)| part.suite.is_none().then_some((RunProgressInput::Part(part), time, diff)));
+    let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
+        RunProgressInput::Facts(facts) => facts.run.route(),
+        RunProgressInput::Part(part) => part.run.route(),
+    });
+    keyed("RunProgress", facts.concat(parts), pact, config.until, Progress::default())
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Run {
+    facts: Option<Arc<RunFacts>>,
+    parts: BTreeMap<u32, Counts>,
+}
+
+/// What is shown of a run.
+#[derive(Default)]
+struct Shown {
+    row: Option<Row>,
+    missing: [Option<Row>; 2],
+    awaited: [i64; 2],
+}
+
+impl Run {
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.parts.values().for_each(|counts| sum.merge(counts));
+        sum
+    }
+
+    fn show(&self, writer: &mut RowWriter) -> Shown {
+        let Some(facts) = &self.facts else { return Shown::default() };
+        let counts = self.counts();
+        let started = u64::try_from(counts.started).unwrap_or(0);
+        let not_seen = facts.planned.map_or(0, |planned| planned.saturating_sub(started));
+        let unseen_shards = facts.planned_shards.map_or(0, |shards| shards.saturating_sub(facts.streams));
+        let awaited = if facts.phase == Phase::Running {
+            [facts.open_streams + unseen_shards, not_seen].map(|count| i64::try_from(count).unwrap_or(i64::MAX))
+        } else {
+            [0, 0]
+        };
+        let (project, run) = (&facts.project, &facts.name);
+        let never = facts
+            .ended_at
+            .filter(|_| facts.planned_by_run && not_seen > 0)
+            .map(|since| missing::not_started(writer, project, run, "", not_seen, since));
+        let abandoned = facts
+            .ended_at
+            .filter(|_| facts.phase == Phase::Abandoned)
+            .map(|since| missing::abandoned(writer, project, run, since));
+        Shown { row: Some(row(writer, facts, &counts)), missing: [never, abandoned], awaited }
+    }
+}
+
+fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts) -> Row {
+    let state = match facts.phase {
+        Phase::Running => "running",
+        Phase::Abandoned => "abandoned",
+        Phase::Finished | Phase::Evicted if counts.fails() || facts.broken => "failed",
+        Phase::Finished | Phase::Evicted => "passed",
+    };
+    writer.str(&facts.project).str(&facts.name).str(state);
+    writer.opt_str(facts.branch.as_deref()).opt_str(facts.commit.as_deref());
+    writer.opt_str(facts.user.as_deref()).opt_str(facts.framework.as_deref()).opt_uint(facts.planned);
+    writer.int(counts.started).int(counts.finished).int(counts.passed).int(counts.failed);
+    writer.int(counts.skipped).int(counts.errored).int(counts.flaky);
+    writer.uint(facts.first_event_at).uint(facts.last_event_at);
+    writer.uint(facts.streams).uint(facts.open_streams).opt_uint(facts.planned_shards);
+    writer.finish(&RUN_PROGRESS)
+}
+
+#[derive(Default)]
+struct Progress {
+    runs: Map<Id, Run>,
+    writer: RowWriter,
+}
+
+impl Progress {
+    fn show(&mut self, run: Id) -> Shown {
+        self.runs.get(&run).map(|state| state.show(&mut self.writer)).unwrap_or_default()
+    }
+}
+
+impl Machine for Progress {
+    type Input = RunProgressInput;
+    type Output = RunProgressOutput;
+    type Entry = (Id, RunEntry);
+
+    fn step(&mut self, data: &mut Vec<(RunProgressInput, i64)>, step: &mut Step<'_, RunProgressOutput>) {
+        let (mut withdrawn, mut evicted) = (BTreeSet::new(), BTreeSet::new());
+        let key = |input: &RunProgressInput| match input {
+            RunProgressInput::Facts(facts) => facts.run,
+            RunProgressInput::Part(part) => part.run,
+        };
+        let touched: BTreeSet<Id> = data.iter().map(|(input, _)| key(input)).collect();
+        let before: Vec<Shown> = touched.iter().map(|run| self.show(*run)).collect();
+        for (input, _) in data.drain(..) {
+            let run = key(&input);
+            match input {
+                RunProgressInput::Part(part) => {
+                    withdrawn.extend(part.withdrawn.then_some(run));
+                    self.runs.get_or_insert_with(run, Run::default).parts.insert(part.worker, part.counts);
+                }
+                RunProgressInput::Facts(facts) => {
+                    withdrawn.extend(facts.withdrawn.then_some(run));
+                    evicted.extend((facts.phase == Phase::Evicted).then_some(run));
+                    self.runs.get_or_insert_with(run, Run::default).facts = Some(facts);
+                }
+            }
+        }
+        for (run, before) in touched.into_iter().zip(before) {
+            let project =
+                self.runs.get(&run).and_then(|state| state.facts.as_ref()).map(|facts| Arc::clone(&facts.project));
+            let cause = match () {
+                () if evicted.contains(&run) => Cause::Evicted,
+                () if withdrawn.contains(&run) => Cause::Withdrawn,
+                () => Cause::Changed,
+            };
+            if cause == Cause::Evicted {
+                self.runs.remove(&run);
+            }
+            let after = self.show(run);
+            for (kind, (was, is)) in
+                [AwaitedKind::Stream, AwaitedKind::Test].into_iter().zip(before.awaited.into_iter().zip(after.awaited))
+            {
+                if let Some(project) = project.as_ref().filter(|_| was != is) {
+                    step.emit(
+                        RunProgressOutput::Awaited(Awaited { project: Arc::clone(project), what: kind }),
+                        is - was,
+                    );
+                }
+            }
+            tell(before, after, cause, step);
+        }
+    }
+
+    fn entries(&self) -> Vec<Self::Entry> {
+        self.runs.sorted().into_iter().map(|(id, run)| (*id, RunEntry(run.clone()))).collect()
+    }
+
+    fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
+        for (id, RunEntry(run)) in entries {
+            self.runs.insert(id, run);
+        }
+        Vec::new()
+    }
+}
+
+fn tell(before: Shown, after: Shown, cause: Cause, step: &mut Step<'_, RunProgressOutput>) {
+    let mut change = |before: Option<Row>, after: Option<Row>, kind: fn(RowChange) -> RunProgressOutput| {
+        if before != after {
+            before.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), -1));
+            after.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), 1));
+        }
+    };
+    change(before.row, after.row, RunProgressOutput::Row);
+    for (before, after) in before.missing.into_iter().zip(after.missing) {
+        change(before, after, RunProgressOutput::Missing);
+    }
+}
+
+/// A run in a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunEntry(Run);

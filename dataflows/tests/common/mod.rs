@@ -1,0 +1,135 @@
+//! Runs histories through the dataflow and folds what comes out.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use weir_dataflows::Config;
+use weir_dataflows::context::build;
+use weir_dataflows::input::Input;
+use weir_dataflows::output::Released;
+use weir_schemas::row::Row;
+use weir_schemas::update::Digest;
+use weir_schemas::view::{VIEWS, View, view_index};
+
+/// What happens at one bound tick.
+#[derive(Clone, Debug, Default)]
+pub struct Tick {
+    pub at: u64,
+    pub inputs: Vec<Input>,
+    /// A change of the silent clock.
+    pub paused: Option<bool>,
+}
+
+/// How a history is fed: what must not show in the result.
+#[derive(Clone, Copy, Debug)]
+pub struct Feeding {
+    pub workers: usize,
+    /// Ticks fed before the workers are stepped.
+    pub ticks_a_step: usize,
+    /// Mixes which worker is given which input.
+    pub seed: u64,
+}
+
+impl Feeding {
+    pub const SIMPLE: Feeding = Feeding { workers: 1, ticks_a_step: 1, seed: 0 };
+}
+
+/// Feeds `ticks` and gives all frames, in order.
+pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
+    let released: Arc<Mutex<Vec<Released>>> = Arc::default();
+    let last = ticks.last().map_or(0, |tick| tick.at);
+    // Nothing past the last tick is wanted: closing the inputs would fire every wake-up that is still to come.
+    let config = Config { until: last + 1, ..config.clone() };
+    let (ticks, out) = (ticks.to_vec(), Arc::clone(&released));
+    let guards = timely::execute(timely::Config::process(feeding.workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let out = Arc::clone(&out);
+        let mut inputs = build(worker, &config, Box::new(move |frame| out.lock().expect("unpoisoned").push(frame)));
+        for (count, tick) in ticks.iter().enumerate() {
+            for handle_time in [tick.at] {
+                inputs.events.advance_to(handle_time);
+                inputs.silence.advance_to(handle_time);
+                inputs.commits.advance_to(handle_time);
+            }
+            for (n, input) in tick.inputs.iter().enumerate() {
+                let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
+                if (mixed >> 7) as usize % peers == index {
+                    inputs.events.send((input.clone(), tick.at, 1));
+                }
+            }
+            if index == 0 {
+                if let Some(paused) = tick.paused {
+                    inputs.silence.send((paused, tick.at, 1));
+                }
+                inputs.commits.send(tick.at);
+            }
+            if count % feeding.ticks_a_step == 0 {
+                inputs.events.flush();
+                inputs.silence.flush();
+                inputs.commits.flush();
+                worker.step();
+            }
+        }
+    })
+    .expect("timely starts");
+    drop(guards);
+    let mut released = released.lock().expect("unpoisoned");
+    std::mem::take(&mut *released)
+}
+
+/// All views, folded from frames.
+#[derive(Default)]
+pub struct Folded {
+    pub views: Vec<BTreeMap<Vec<u8>, Row>>,
+    pub digests: Vec<Digest>,
+    pub time: u64,
+}
+
+impl Folded {
+    pub fn new() -> Self {
+        Folded { views: vec![BTreeMap::new(); VIEWS.len()], digests: vec![Digest::default(); VIEWS.len()], time: 0 }
+    }
+
+    /// Applies a frame; checks that it follows, that it says nothing twice, and that its digests are those of the state.
+    pub fn apply(&mut self, released: &Released) {
+        let frame = &released.frame;
+        assert_eq!(frame.lower, self.time, "frames follow each other");
+        self.time = frame.upper;
+        for (((rows, digest), part), view) in self.views.iter_mut().zip(&mut self.digests).zip(&frame.views).zip(VIEWS)
+        {
+            for update in &part.updates {
+                let key = update.row.prefix(view.key).to_vec();
+                digest.apply(&update.row, update.diff);
+                if update.diff < 0 {
+                    assert_eq!(
+                        rows.remove(&key).as_ref(),
+                        Some(&update.row),
+                        "{}: −1 of a row that is not there",
+                        view.name
+                    );
+                } else {
+                    let before = rows.insert(key, update.row.clone());
+                    assert_eq!(before, None, "{}: +1 over a row", view.name);
+                }
+            }
+            assert_eq!(*digest, part.digest, "{}: digest at {}", view.name, frame.upper);
+        }
+    }
+
+    /// The rows of a view, in key order.
+    pub fn rows(&self, view: &View) -> Vec<Row> {
+        self.views[view_index(view.name).expect("a view")].values().cloned().collect()
+    }
+
+    /// The rows of a view as JSON, one a line.
+    pub fn json(&self, view: &View) -> Vec<String> {
+        self.rows(view).iter().map(|row| json(row, view)).collect()
+    }
+}
+
+pub fn json(row: &Row, view: &View) -> String {
+    let mut out = String::new();
+    row.write_json(view, &mut out);
+    out
+}
