@@ -47,11 +47,9 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
         let out = Arc::clone(&out);
         let mut inputs = build(worker, &config, Box::new(move |frame| out.lock().expect("unpoisoned").push(frame)));
         for (count, tick) in ticks.iter().enumerate() {
-            for handle_time in [tick.at] {
-                inputs.events.advance_to(handle_time);
-                inputs.silence.advance_to(handle_time);
-                inputs.commits.advance_to(handle_time);
-            }
+            inputs.events.advance_to(tick.at);
+            inputs.silence.advance_to(tick.at);
+            inputs.commits.advance_to(tick.at);
             for (n, input) in tick.inputs.iter().enumerate() {
                 let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
                 if (mixed >> 7) as usize % peers == index {
