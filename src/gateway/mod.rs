@@ -3,3 +3,4 @@
 pub mod auth;
 pub mod http_error;
 pub mod origin;
+pub mod page;
