@@ -9,6 +9,7 @@ pub mod decode;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod hub;
 pub mod log;
 pub mod probes;
 pub mod serve;

@@ -7,7 +7,8 @@
 //! How a client keeps its rows: `initial_data` part 0 replaces the subscription's rows, `last` makes them visible. A batch
 //! covers (`from`, `time`]; apply its entries in order, `up` replaces the row of its key, `del` removes a key, and show the
 //! result at `last` (absent: true), when every subscription of the group equals its view at `time`. An entry with its own
-//! `from` is the first after a snapshot or resume. Position to resume from: `{epoch, time}` of the last batch that was
+//! `from` is the first after a snapshot or resume: it takes in the subscriptions of that name whose rows are of that time,
+//! and batches and progress move only what was taken in. Position to resume from: `{epoch, time}` of the last batch that was
 //! applied to its `last`, or of the last `progress`.
 
 use serde::{Deserialize, Serialize};

@@ -253,6 +253,12 @@ impl RowWriter {
         row
     }
 
+    /// The bytes of the columns written so far, and the writer is empty again: a prefix of every row that begins with them.
+    pub fn take_prefix(&mut self) -> Box<[u8]> {
+        self.columns = 0;
+        std::mem::take(&mut self.bytes).into_boxed_slice()
+    }
+
     fn tag(&mut self, tag: u8) -> &mut Self {
         self.bytes.push(tag);
         self.columns += 1;

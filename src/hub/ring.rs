@@ -1,0 +1,224 @@
+//! The frames of the last minutes, from which clients continue, and with each frame the entries made of it.
+//!
+//! Contract: a position is a time; [`Ring::after`] gives what follows it, or nothing when the ring begins later. An entry is
+//! encoded once for each subscription and frame, by whoever comes first while others wait for that one, and leaves with its
+//! frame or earlier.
+//!
+//! # Invariants
+//! Frames stand without gap. The ring spans at most the configured time and bytes; entries are at most a quarter of the
+//! bytes besides, the oldest go first.
+
+use crate::hub::encoding::encode_view;
+use crate::hub::query::Query;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use weir_schemas::update::{Frame, Update, ViewFrame};
+
+/// What a kept entry, or the knowledge that there is none, costs besides its bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// The encoded entries of one subscription in one frame; none when nothing matched.
+pub type Entries = Arc<[Bytes]>;
+
+type Slot = Arc<OnceLock<Entries>>;
+
+/// What the ring counts; shared with its frames.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    entry_bytes: AtomicUsize,
+    encodings: AtomicU64,
+}
+
+/// A frame in the ring.
+#[derive(Debug)]
+pub struct RingFrame {
+    frame: Frame,
+    bytes: usize,
+    entries: Mutex<HashMap<u128, Slot>>,
+    entry_bytes: AtomicUsize,
+    counters: Arc<Counters>,
+}
+
+impl RingFrame {
+    fn new(frame: Frame, counters: &Arc<Counters>) -> RingFrame {
+        let updates = frame.views.iter().flat_map(|view| &view.updates);
+        let rows: usize = updates.map(|update| size_of::<Update>() + 16 + update.row.as_bytes().len()).sum();
+        let bytes = rows + size_of::<RingFrame>() + frame.views.len() * size_of::<ViewFrame>();
+        RingFrame {
+            frame,
+            bytes,
+            entries: Mutex::default(),
+            entry_bytes: AtomicUsize::new(0),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// The tick before the first that it covers.
+    #[must_use]
+    pub fn lower(&self) -> u64 {
+        self.frame.lower
+    }
+
+    /// The last tick that it covers.
+    #[must_use]
+    pub fn upper(&self) -> u64 {
+        self.frame.upper
+    }
+
+    pub(crate) fn view(&self, index: usize) -> &ViewFrame {
+        &self.frame.views[index]
+    }
+
+    /// The entries of a subscription: encoded once, shared by all.
+    #[must_use]
+    pub fn entries(&self, query: &Query) -> Option<Entries> {
+        if query.views.iter().all(|view| self.view(view.index).updates.is_empty()) {
+            return None;
+        }
+        let slot =
+            Arc::clone(self.entries.lock().expect("no holder of this lock panics").entry(query.hash).or_default());
+        let entries = slot.get_or_init(|| self.encode(query));
+        (!entries.is_empty()).then(|| Arc::clone(entries))
+    }
+
+    fn encode(&self, query: &Query) -> Entries {
+        let mut chunks = Vec::new();
+        for view in &query.views {
+            encode_view(query, view, self.view(view.index), &mut chunks);
+        }
+        let bytes = ENTRY_OVERHEAD_BYTES + chunks.iter().map(|chunk| chunk.len() + size_of::<Bytes>()).sum::<usize>();
+        self.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.encodings.fetch_add(1, Ordering::Relaxed);
+        chunks.into()
+    }
+
+    fn forget_entries(&self) {
+        let mut entries = self.entries.lock().expect("no holder of this lock panics");
+        entries.clear();
+        self.uncount_entries();
+    }
+
+    fn uncount_entries(&self) {
+        let bytes = self.entry_bytes.swap(0, Ordering::Relaxed);
+        self.counters.entry_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for RingFrame {
+    fn drop(&mut self) {
+        self.uncount_entries();
+    }
+}
+
+/// The frames of the last minutes.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    epoch: Arc<str>,
+    frames: VecDeque<Arc<RingFrame>>,
+    bytes: usize,
+    /// The position after the last frame; none before the first.
+    end: Option<u64>,
+    counters: Arc<Counters>,
+    span_ms: u64,
+    bytes_max: usize,
+}
+
+/// What a ring holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingStats {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes of their updates.
+    pub bytes: usize,
+    /// Bytes of entries made of them.
+    pub entry_bytes: usize,
+    /// Entries encoded so far.
+    pub encodings: u64,
+    /// The earliest position that can be continued from.
+    pub start: u64,
+}
+
+impl Ring {
+    pub(crate) fn new(span_ms: u64, bytes_max: usize) -> Ring {
+        Ring {
+            epoch: "".into(),
+            frames: VecDeque::new(),
+            bytes: 0,
+            end: None,
+            counters: Arc::default(),
+            span_ms,
+            bytes_max,
+        }
+    }
+
+    pub(crate) fn start_epoch(&mut self, epoch: Arc<str>) {
+        self.epoch = epoch;
+        self.frames.clear();
+        self.bytes = 0;
+        self.end = None;
+    }
+
+    /// Adds the next frame and lets the oldest go.
+    pub(crate) fn push(&mut self, frame: Frame) -> Arc<RingFrame> {
+        assert!(frame.lower < frame.upper, "a frame covers at least one tick: ({}, {}]", frame.lower, frame.upper);
+        if let Some(end) = self.end {
+            assert_eq!(frame.lower, end, "frames follow each other without gap");
+        }
+        self.end = Some(frame.upper);
+        let frame = Arc::new(RingFrame::new(frame, &self.counters));
+        self.bytes += frame.bytes;
+        self.frames.push_back(Arc::clone(&frame));
+        self.trim();
+        frame
+    }
+
+    fn trim(&mut self) {
+        let end = self.end.unwrap_or(0);
+        while let Some(oldest) = self.frames.front() {
+            if self.bytes <= self.bytes_max && end - oldest.upper() < self.span_ms {
+                break;
+            }
+            self.bytes -= oldest.bytes;
+            self.frames.pop_front();
+        }
+        let entries_max = self.bytes_max / 4;
+        let held = || self.counters.entry_bytes.load(Ordering::Relaxed);
+        if held() > entries_max {
+            let enough = entries_max / 4 * 3;
+            for frame in &self.frames {
+                if held() <= enough {
+                    break;
+                }
+                if frame.entry_bytes.load(Ordering::Relaxed) > 0 {
+                    frame.forget_entries();
+                }
+            }
+        }
+    }
+
+    fn start(&self) -> Option<u64> {
+        self.frames.front().map(|frame| frame.lower()).or(self.end)
+    }
+
+    /// At most `count` frames after `position`; `None` when it is before the ring's start or of another epoch.
+    pub(crate) fn after(&self, epoch: &str, position: u64, count: usize) -> Option<Vec<Arc<RingFrame>>> {
+        if *self.epoch != *epoch || self.start().is_none_or(|start| position < start) {
+            return None;
+        }
+        let first = self.frames.partition_point(|frame| frame.upper() <= position);
+        Some(self.frames.range(first..).take(count).map(Arc::clone).collect())
+    }
+
+    pub(crate) fn stats(&self) -> RingStats {
+        RingStats {
+            frames: self.frames.len(),
+            bytes: self.bytes,
+            entry_bytes: self.counters.entry_bytes.load(Ordering::Relaxed),
+            encodings: self.counters.encodings.load(Ordering::Relaxed),
+            start: self.start().unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A WebSocket client that keeps its subscriptions' rows as the protocol says, over any number of connections.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use weir_schemas::protocol::{Batch, ClientMessage, Entry, InitialData, Mode, ServerMessage, Since, Subscribe};
+
+/// Rows by the JSON of their key.
+pub type Rows = BTreeMap<String, Vec<Value>>;
+
+/// One subscription and its rows.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    pub channel: String,
+    pub filters: Map<String, Value>,
+    pub name: String,
+    /// Key columns by view.
+    keys: BTreeMap<String, usize>,
+    /// Rows by view.
+    pub views: BTreeMap<String, Rows>,
+    staged: Vec<InitialData>,
+    /// Of when its rows are, until a batch names that time and moves it from then on.
+    awaited: Option<u64>,
+    /// Whether batches move it.
+    pub moving: bool,
+    pub snapshots: u32,
+    pub resumes: u32,
+    pub excluded: Vec<String>,
+}
+
+/// All subscriptions of one client, whatever it is connected to.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    pub epoch: String,
+    pub time: u64,
+    pub kept: BTreeMap<String, Kept>,
+    sequence: u64,
+    parts: Vec<Entry>,
+}
+
+impl Fold {
+    pub fn add(&mut self, id: &str, channel: &str, filters: Value) {
+        let Value::Object(filters) = filters else { panic!("filters are an object") };
+        let kept = Kept { channel: channel.to_owned(), filters, ..Kept::default() };
+        self.kept.insert(id.to_owned(), kept);
+    }
+
+    /// What to subscribe to on a new connection, from where it is.
+    pub fn resume(&mut self) -> Vec<Subscribe> {
+        self.sequence = 0;
+        self.parts.clear();
+        let since = (!self.epoch.is_empty()).then(|| Since { epoch: self.epoch.clone(), time: self.time });
+        let mut all = Vec::new();
+        for (id, kept) in &mut self.kept {
+            // Rows that no batch has moved yet are of another time than the others': they are asked for anew.
+            let since = since.clone().filter(|_| kept.moving);
+            kept.moving = false;
+            kept.awaited = None;
+            kept.staged.clear();
+            all.push(Subscribe {
+                subscription_id: id.clone(),
+                channel: kept.channel.clone(),
+                filters: kept.filters.clone(),
+                options: Map::new(),
+                since,
+            });
+        }
+        all
+    }
+
+    /// Applies a message; true when every moving subscription is now exactly its views at `self.time`.
+    pub fn apply(&mut self, message: &ServerMessage) -> bool {
+        match message {
+            ServerMessage::SubscriptionConfirmed(confirmed) => {
+                let kept = self.kept.get_mut(&confirmed.subscription_id).expect("was asked for");
+                kept.name.clone_from(&confirmed.subscription);
+                kept.excluded.clone_from(&confirmed.excluded_views);
+                kept.keys = confirmed.schemas.iter().map(|schema| (schema.view.clone(), schema.key.len())).collect();
+                assert!(!kept.moving, "confirmed twice");
+                if confirmed.mode == Mode::Resumed {
+                    kept.resumes += 1;
+                    kept.awaited = Some(confirmed.time);
+                }
+                false
+            }
+            ServerMessage::InitialData(part) => self.stage(part),
+            ServerMessage::Batch(batch) => self.batch(batch),
+            ServerMessage::Progress(progress) => {
+                let moving = self.kept.values().any(|kept| kept.moving);
+                if moving {
+                    assert!(progress.time >= self.time, "time never goes back");
+                    assert!(self.parts.is_empty(), "no progress amid a batch");
+                    self.time = progress.time;
+                    self.epoch.clone_from(&progress.epoch);
+                }
+                moving
+            }
+            _ => false,
+        }
+    }
+
+    fn stage(&mut self, part: &InitialData) -> bool {
+        let kept = self.kept.get_mut(&part.subscription_id).expect("was asked for");
+        assert_eq!(kept.name, part.subscription, "confirmed before its data");
+        if part.part == 0 {
+            kept.staged.clear();
+            kept.awaited = None;
+            kept.moving = false;
+        }
+        assert_eq!(part.part as usize, kept.staged.len(), "parts come in order");
+        kept.staged.push(part.clone());
+        if part.last {
+            kept.snapshots += 1;
+            kept.awaited = Some(part.time);
+            kept.views = kept.keys.keys().map(|view| (view.clone(), Rows::new())).collect();
+            for part in std::mem::take(&mut kept.staged) {
+                let (rows, key) = (kept.views.get_mut(&part.view).expect("of its schemas"), kept.keys[&part.view]);
+                for row in part.rows {
+                    assert!(rows.insert(key_of(&row, key), row).is_none(), "a row stands twice");
+                }
+            }
+        }
+        false
+    }
+
+    fn batch(&mut self, batch: &Batch) -> bool {
+        self.sequence += 1;
+        assert_eq!(batch.sequence, self.sequence, "sequence rises by one");
+        if self.kept.values().any(|kept| kept.moving) && self.parts.is_empty() {
+            assert_eq!((&batch.epoch, batch.from), (&self.epoch, self.time), "no gap between batches");
+        }
+        self.parts.extend(batch.messages.iter().cloned());
+        if batch.last == Some(false) {
+            return false;
+        }
+        for entry in std::mem::take(&mut self.parts) {
+            for kept in self.kept.values_mut().filter(|kept| kept.name == entry.subscription) {
+                if entry.from.is_some() && entry.from == kept.awaited.take_if(|awaited| Some(*awaited) == entry.from) {
+                    kept.moving = true;
+                }
+                if kept.moving {
+                    kept.take(&entry);
+                }
+            }
+        }
+        self.epoch.clone_from(&batch.epoch);
+        self.time = batch.time;
+        true
+    }
+}
+
+impl Kept {
+    fn take(&mut self, entry: &Entry) {
+        let key = self.keys[&entry.view];
+        let rows = self.views.entry(entry.view.clone()).or_default();
+        for row in &entry.up {
+            rows.insert(key_of(row, key), row.clone());
+        }
+        for gone in &entry.del {
+            assert_eq!(gone.len(), key, "a key");
+            rows.remove(&key_of(gone, key));
+        }
+        let ups: Vec<String> = entry.up.iter().map(|row| key_of(row, key)).collect();
+        assert!(!entry.del.iter().any(|gone| ups.contains(&key_of(gone, key))), "up and del are disjoint");
+    }
+}
+
+pub fn key_of(row: &[Value], key: usize) -> String {
+    serde_json::to_string(&row[..key]).expect("JSON")
+}
+
+/// A connection.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// How a connection ended: the close code, if it was closed properly.
+pub type Ended = Option<u16>;
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Client {
+        let request = format!("ws://{address}/v1/stream").into_client_request().expect("a request");
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
+        Client { socket }
+    }
+
+    pub fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Client {
+        Client { socket }
+    }
+
+    pub async fn say(&mut self, message: &ClientMessage) {
+        self.say_text(&serde_json::to_string(message).expect("JSON")).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("is connected");
+    }
+
+    /// The next message; a server that says nothing for 20 s has failed.
+    pub async fn next(&mut self) -> Result<ServerMessage, Ended> {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.socket.next());
+            match next.await.expect("the server says something within 20 s") {
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")));
+                }
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The first message that `wanted` takes.
+    pub async fn find<T>(&mut self, mut wanted: impl FnMut(ServerMessage) -> Option<T>) -> T {
+        loop {
+            let message = self.next().await.expect("the connection stays open");
+            if let Some(found) = wanted(message) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.next().await {
+                return ended;
+            }
+        }
+    }
+}

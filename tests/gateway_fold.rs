@@ -1,0 +1,163 @@
+//! A client that folds snapshots and deltas has, at each of its batch times, exactly the hub's state at that time, whatever
+//! is dropped and resumed in between.
+
+#[path = "common/client.rs"]
+mod client;
+#[path = "common/frames.rs"]
+mod frames;
+#[path = "common/server.rs"]
+mod server;
+
+use client::{Client, Fold};
+use frames::{Frames, json};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use server::{Server, live_hub};
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use weir::gateway::Config;
+use weir::gateway::auth::Auth;
+use weir_schemas::protocol::{ClientMessage, Hello};
+use weir_schemas::row::{Row, Value as Cell};
+use weir_schemas::view::{VIEWS, View};
+
+/// Whether a row is wanted: written anew from the protocol's page, without the hub's code.
+fn wanted(view: &View, row: &Row, filters: &serde_json::Map<String, Value>) -> bool {
+    filters.iter().all(|(name, value)| {
+        let name = match name.as_str() {
+            "runId" => "run",
+            "testSuiteId" => "suite",
+            "testFramework" => "framework",
+            "userId" => "user",
+            own => own,
+        };
+        let values: Vec<String> = match value {
+            Value::Array(list) => list.iter().map(|value| value.as_str().expect("a string").to_owned()).collect(),
+            other => vec![other.as_str().map_or_else(|| other.to_string(), str::to_owned)],
+        };
+        let column = view.columns.iter().position(|column| column.name == name).expect("the view has it");
+        let severity = |word: &str| ["info", "warning", "error"].iter().position(|known| *known == word);
+        values.iter().any(|value| match row.column(column) {
+            Cell::Str(text) if name == "severity" => severity(text) >= severity(value),
+            Cell::Str(text) => text == value,
+            Cell::Bool(flag) => flag.to_string() == *value,
+            Cell::Int(number) => number.to_string() == *value,
+            Cell::List(list) => list.iter().any(|text| text == value),
+            Cell::Null => false,
+        })
+    })
+}
+
+/// Compares every moving subscription with the oracle.
+fn compare(fold: &Fold, frames: &Frames, seed: u64) {
+    let state = &frames.history[&fold.time];
+    for (id, kept) in fold.kept.iter().filter(|(_, kept)| kept.moving) {
+        for (view, rows) in &kept.views {
+            let index = VIEWS.iter().position(|known| known.name == view).expect("a view");
+            let expected: Vec<Vec<Value>> = state[index]
+                .values()
+                .filter(|row| wanted(VIEWS[index], row, &kept.filters))
+                .map(|row| json(VIEWS[index], row))
+                .collect();
+            let mut shown: Vec<Vec<Value>> = rows.values().cloned().collect();
+            let mut expected_by_text = expected;
+            let text = |row: &Vec<Value>| serde_json::to_string(row).expect("JSON");
+            shown.sort_by_key(text);
+            expected_by_text.sort_by_key(text);
+            assert_eq!(shown, expected_by_text, "seed {seed}: {id}/{view} at {}", fold.time);
+        }
+    }
+}
+
+fn subscriptions(fold: &mut Fold, which: usize) {
+    if which.is_multiple_of(2) {
+        for view in VIEWS {
+            fold.add(&format!("all-{}", view.name), view.name, json!({}));
+        }
+    }
+    fold.add("tests", "test_case_results", json!({"outcome": ["failed", "error"], "project": "project1"}));
+    fold.add("run", "test_suite_progress", json!({"runId": ["run0", "run2"]}));
+    fold.add("severe", "test_results", json!({"severity": "warning", "tags": ["db", "slow"], "flaky": "true"}));
+    fold.add("errors", "error_stream", json!({"project": ["project0", "project2"]}));
+    fold.add("same", "error_stream", json!({"project": ["project2", "project0"]}));
+}
+
+/// One client until `end`: reads, now and then drops its connection, and resumes; checks at each batch.
+async fn run_client(
+    which: usize,
+    seed: u64,
+    address: std::net::SocketAddr,
+    frames: Arc<Mutex<Frames>>,
+    times: watch::Sender<u64>,
+    end: watch::Receiver<u64>,
+) -> Fold {
+    let mut rng = StdRng::seed_from_u64(seed ^ which as u64);
+    let mut fold = Fold::default();
+    subscriptions(&mut fold, which);
+    let mut compared = 0;
+    while fold.time < *end.borrow() {
+        let mut client = Client::connect(address).await;
+        client.say(&ClientMessage::Hello(Hello { v: 1, resume: fold.resume(), ..Hello::default() })).await;
+        let messages = rng.random_range(1..60);
+        for _ in 0..messages {
+            let message = client.next().await.expect("stays open");
+            if fold.apply(&message) {
+                compare(&fold, &frames.lock().expect("no panic"), seed);
+                compared += 1;
+                times.send_if_modified(|time| {
+                    let further = fold.time > *time;
+                    *time = fold.time.max(*time);
+                    further
+                });
+            }
+            if fold.time >= *end.borrow() {
+                break;
+            }
+        }
+    }
+    assert!(compared > 20, "client {which} compared only {compared} times");
+    fold
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_fold_is_the_hubs_state_at_every_batch() {
+    let seed = 20_261_122;
+    println!("seed {seed}");
+    let config = Config { progress_interval: std::time::Duration::from_millis(20), ..Config::default() };
+    let server = Server::with(live_hub(weir::hub::Config::default()), config, Auth::open()).await;
+    let frames = Arc::new(Mutex::new(Frames::new(seed)));
+    let (times, mut reached) = watch::channel(0);
+    let (end, ends) = watch::channel(u64::MAX);
+    let publish = |frames: &Mutex<Frames>| {
+        let mut frames = frames.lock().expect("no panic");
+        server.hub.publish(frames.next());
+        frames.time()
+    };
+    publish(&frames);
+    let clients: Vec<_> = (0..3)
+        .map(|which| {
+            let client = run_client(which, seed, server.address, Arc::clone(&frames), times.clone(), ends.clone());
+            weir::task::spawn("client", client)
+        })
+        .collect();
+    drop(times);
+    let mut rng = StdRng::seed_from_u64(seed);
+    for _ in 0..300 {
+        let time = publish(&frames);
+        // The generator stays a random number of frames ahead of the client that is furthest.
+        let lag = rng.random_range(0..600);
+        reached.wait_for(|reached| reached + lag >= time).await.expect("clients live");
+    }
+    let last = publish(&frames);
+    end.send(last).expect("clients live");
+    let (mut snapshots, mut resumes) = (0, 0);
+    for client in clients {
+        let fold = client.await.expect("a client's checks hold");
+        assert_eq!(fold.time, last);
+        snapshots += fold.kept.values().map(|kept| kept.snapshots).sum::<u32>();
+        resumes += fold.kept.values().map(|kept| kept.resumes).sum::<u32>();
+    }
+    println!("{snapshots} snapshots, {resumes} resumes, {:?}", server.hub.ring_stats());
+    assert!(resumes > 20, "connections were dropped and resumed: {resumes}");
+}

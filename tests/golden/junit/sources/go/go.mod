@@ -1,3 +1,0 @@
-module shop.example/go
-
-go 1.21
