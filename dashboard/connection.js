@@ -4,8 +4,8 @@
 // stand in one `hello`. `onchange(subscriptions)` is called when rows change, `onstatus()` when anything in `status` does.
 // The clock, the socket's class and the timers are given, so that tests can move time.
 //
-// Failure: any break backs off from 0.5 s to 15 s with jitter; a refusal (close codes 4400, 4403, 4429) waits for a person;
-// a missing or wrong token asks for one. A connection that says nothing for three heartbeats is given up.
+// Failure: any break backs off from 0.5 s to 15 s with jitter; a refusal (close codes 4400, 4429) waits for a person;
+// a missing or wrong token (4401, 4403) asks for one. A connection that says nothing for three heartbeats is given up.
 
 import { Fold, GapError } from "./fold.js";
 
@@ -14,8 +14,10 @@ const BACKOFF_MAX_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const HEARTBEAT_DEFAULT_MS = 15_000;
 const SILENT_HEARTBEATS = 3;
-const REFUSED = new Set([4400, 4403, 4429]);
-const AUTH_CODES = new Set(["unauthorized", "unauthenticated", "invalid_token", "token_expired", "token_missing"]);
+const REFUSED = new Set([4400, 4429]);
+const TOKEN_WANTED = new Set([4401, 4403]);
+/** A batch whose time is so near to the server's clock shows that its engine keeps up. */
+const CURRENT_MS = 5_000;
 
 export class Connection {
   constructor({ url, WebSocketClass, now, setTimer, clearTimer, random, token, needsToken }) {
@@ -34,14 +36,19 @@ export class Connection {
       heardAt: null,
       /** When rows last changed, by the local clock. */
       changedAt: null,
-      /** When the connection was lost, by the local clock. */
+      /** When the connection was lost, by the local clock; null once all that was shown is current again. */
       lostAt: null,
       /** When the next attempt is made. */
       retryAt: null,
       /** The server's clock minus the local one. */
       clockOffsetMs: 0,
-      /** The last `progress`; null before. */
+      /** Up to which time, epoch ms, everything is in; null before the first. */
+      upTo: null,
+      /** The last `progress`, and when it came; null before. */
       progress: null,
+      progressAt: null,
+      /** When it was last known that the engine keeps up. While batches flow, no `progress` needs to come. */
+      currentAt: null,
       reason: null,
     };
   }
@@ -119,18 +126,20 @@ export class Connection {
   alive(message, changed) {
     this.attempt = 0;
     const now = this.now();
-    const fields = { heardAt: now, lostAt: null, clockOffsetMs: message.timestamp - now };
-    if (message.type === "progress") fields.progress = message;
+    const fields = { heardAt: now, clockOffsetMs: message.timestamp - now };
+    if (this.fold.caughtUp) fields.lostAt = null;
     if (changed.length > 0) fields.changedAt = now;
+    if (message.type === "progress") {
+      Object.assign(fields, { progress: message, progressAt: now, upTo: message.completeness.upTo ?? message.time });
+      if (!message.stale && !(message.completeness.behindMs > CURRENT_MS)) fields.currentAt = now;
+    } else {
+      fields.upTo = message.time;
+      if (message.timestamp - message.time < CURRENT_MS) fields.currentAt = now;
+    }
     this.set(fields);
   }
 
-  failed({ code, error, subscriptionId, temporary, retryAfterMs }) {
-    if (AUTH_CODES.has(code)) {
-      this.drop();
-      this.set({ link: "unauthorized", reason: error, lostAt: this.status.lostAt ?? this.now() });
-      return;
-    }
+  failed({ error, subscriptionId, temporary, retryAfterMs }) {
     const subscription = this.fold.subscriptions.get(subscriptionId);
     if (!subscription) {
       this.set({ reason: error });
@@ -148,7 +157,7 @@ export class Connection {
   closed(socket, { code, reason }) {
     if (socket !== this.socket) return;
     const neverOpen = this.status.link === "connecting";
-    if (code === 4401) {
+    if (TOKEN_WANTED.has(code)) {
       this.drop();
       this.set({ link: "unauthorized", reason, lostAt: this.status.lostAt ?? this.now() });
     } else if (REFUSED.has(code)) {

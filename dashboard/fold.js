@@ -78,6 +78,11 @@ export class Fold {
     for (const subscription of this.subscriptions.values()) subscription.reset();
   }
 
+  /** Whether all rows that are held are those of the group's time. */
+  get caughtUp() {
+    return [...this.subscriptions.values()].every((one) => one.current || !one.loaded || one.error !== null);
+  }
+
   add(subscription) {
     this.subscriptions.set(subscription.id, subscription);
   }

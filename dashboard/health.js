@@ -9,7 +9,7 @@ const BEHIND_MS = 5_000;
 const SILENT_HEARTBEATS = 1.5;
 
 /** → {state, text, since}: `since` is local epoch ms, or null. */
-export function health(status, now, loading) {
+export function health(status, now) {
   const { link, heardAt, changedAt, heartbeatMs, lostAt, reason } = status;
   if (link === "unauthorized") return { state: "stale", text: "a token is needed", since: lostAt };
   if (link === "refused") return { state: "stale", text: `the server refused: ${reason}`, since: lostAt };
@@ -18,12 +18,12 @@ export function health(status, now, loading) {
     return { state: "stale", text: reason ?? "the connection was lost", since: heardAt ?? lostAt };
   }
   if (heardAt === null) return { state: "connecting", text: "waiting for the first numbers", since: null };
-  if (lostAt !== null || loading) return { state: "stale", text: "catching up", since: lostAt ?? heardAt };
+  if (lostAt !== null) return { state: "stale", text: "catching up", since: lostAt };
   if (now - heardAt > SILENT_HEARTBEATS * heartbeatMs) {
     return { state: "stale", text: "the server says nothing", since: heardAt };
   }
-  const behind = serverTrouble(status.progress);
-  if (behind) return { state: "stale", text: behind, since: status.progress.staleSince ?? heardAt };
+  const trouble = status.currentAt > status.progressAt ? null : serverTrouble(status.progress);
+  if (trouble) return { state: "stale", text: trouble, since: status.currentAt };
   if (changedAt === null || now - changedAt > QUIET_AFTER_MS) {
     return { state: "quiet", text: "connected, nothing changes", since: changedAt };
   }

@@ -90,7 +90,7 @@ function navigate() {
 
 function draw() {
   const now = Date.now();
-  const state = health(connection.status, now, store.loading);
+  const state = health(connection.status, now);
   drawHealth(state, now);
   drawProject();
   page.draw();

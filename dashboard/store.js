@@ -42,11 +42,6 @@ export class Store {
     }
   }
 
-  /** Whether the rows of any subscription are not yet those of the group's time. */
-  get loading() {
-    return [...this.watched.values()].some(({ subscription }) => !subscription.current && subscription.error === null);
-  }
-
   /** Has the page drawn at the next frame. */
   announce() {
     if (this.scheduled) return;

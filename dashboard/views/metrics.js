@@ -40,8 +40,8 @@ export function mountMetrics(app) {
 }
 
 function completeUpTo(app) {
-  const at = app.connection.status.progress?.completeness?.upTo;
-  return at ? `complete up to ${clock(at, app.now())}` : "";
+  const at = app.connection.status.upTo;
+  return at !== null ? `complete up to ${clock(at, app.now())}` : "";
 }
 
 function projectCard(app, metrics) {

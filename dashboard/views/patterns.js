@@ -45,11 +45,11 @@ function patternRow(app, patterns) {
   const amount = h("span.number.num.amount");
   const kind = h("span.kind");
   const pattern = h("span.pattern-text");
-  const tests = h("span.number.num.tests");
+  const tests = h("span.num");
   const first = h("span.number.num.first");
   const last = h("span.number.num.last");
   const button = h("button.pattern", { type: "button", "aria-expanded": "false", onclick: () => toggle() },
-    amount, h("span.pattern-what", {}, kind, pattern), tests, first, last, icon("chevron"));
+    amount, h("span.pattern-what", {}, kind, pattern), h("span.number.tests", {}, tests, h("span.visually-hidden", {}, " tests")), first, last, icon("chevron"));
   const sampleTest = h("p.sample-test");
   const sampleMessage = h("pre.error-text", { tabindex: 0, "aria-label": "Sample message" });
   const more = h("div.details", { hidden: true }, sampleTest, sampleMessage);
@@ -66,7 +66,7 @@ function patternRow(app, patterns) {
       attribute(amount, "data-zero", !value("count_10m"));
       text(kind, [app.project === null ? value("project") : null, value("type")].filter(Boolean).join(" · "));
       text(pattern, value("pattern"));
-      text(tests, `${value("tests_capped") ? "≥ " : ""}${counted(value("tests"), "test")}`);
+      text(tests, `${value("tests_capped") ? "≥ " : ""}${count(value("tests"))}`);
       text(first, clock(value("first_seen_at"), now));
       text(last, ago(value("last_seen_at"), now));
       text(sampleTest, `For example ${value("sample_test") ?? "an unnamed test"}:`);

@@ -30,7 +30,7 @@ pub struct RowChange {
 pub type Rows<'s> = Collection<'s, RowChange>;
 
 /// The names of a test in its run, made once a test and run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TestNames {
     /// The project.
     pub project: Text,
@@ -57,6 +57,8 @@ pub struct AttemptFact {
     pub attempt: u32,
     /// When it ended, in epoch ms, already clamped to the tick at which it came.
     pub at: u64,
+    /// The tick at which it was told: what was too late for a window then stays so.
+    pub came: u64,
     /// How.
     pub outcome: Outcome,
     /// How long it took.

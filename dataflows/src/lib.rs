@@ -25,6 +25,8 @@ pub mod output;
 pub mod results;
 pub mod runs;
 pub mod sums;
+pub mod top_k;
 pub mod views;
+pub mod window;
 
 pub use config::Config;

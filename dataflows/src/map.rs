@@ -95,6 +95,15 @@ impl<K: Key, V> Map<K, V> {
         keys
     }
 
+    /// Forgets everything. A map that was nearly empty gives its memory back.
+    pub fn clear(&mut self) {
+        let len = self.0.len();
+        self.0.clear();
+        if self.0.capacity() > 1024 && len < self.0.capacity() / 8 {
+            self.0.shrink_to(len * 2);
+        }
+    }
+
     /// Takes everything out, in key order.
     pub fn drain_sorted(&mut self) -> Vec<(K, V)> {
         let mut entries: Vec<_> = std::mem::take(&mut self.0).into_iter().collect();

@@ -17,7 +17,7 @@ use weir_schemas::limits::{Limits, cut};
 use weir_schemas::outcome::Outcome;
 
 /// What a case is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Names {
     /// The test's identity within its project.
     pub(super) test_id: String,
@@ -135,6 +135,7 @@ fn attempts_of_one(report: &Report, cases: &[usize]) -> bool {
     match report.cases[*last].repeats {
         Repeats::Tests => false,
         Repeats::AttemptsAfterFailure => earlier.iter().all(|index| ends(index).is_some_and(Outcome::fails)),
+        Repeats::AttemptsAfterPass => earlier.iter().all(|index| ends(index) == Some(Outcome::Passed)),
         Repeats::AttemptsAfterSkip => earlier.iter().all(|index| ends(index) == Some(Outcome::Skipped)),
     }
 }
@@ -169,7 +170,8 @@ fn names(report: &Report, case: &Case, mark: &Mark<'_>, context: &Context, limit
 }
 
 fn readable(class: &str, name: &str) -> String {
-    if class.is_empty() || name.starts_with(class) {
+    // `test` is the class of everything in reports of node's runner.
+    if class.is_empty() || class == "test" || name.starts_with(class) {
         name.to_owned()
     } else if class.contains(char::is_whitespace) {
         format!("{class} › {name}")

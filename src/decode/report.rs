@@ -4,9 +4,8 @@
 //! number of tests found, each attempt of each test as `test_case_completed`, and its end, so that the stream is complete
 //! with its last event. Suites of the same identity in one report are one suite.
 //!
-//! An event states no `attempt`: it carries `metadata.source`, which makes each of them the test's next attempt in log
-//! order. So a report's retries come out in their order, and a rerun's report continues where the first one ended,
-//! whatever either of them counted.
+//! Attempts are stated, from 1, where the report itself has several of one test. Else none is: `metadata.source` makes the
+//! test's only attempt in this report its next one in log order, so a rerun's report continues where the first one ended.
 //!
 //! Times: a case's own absolute time, else its suite's advanced by what the cases before it took, else when the report
 //! came in. Without an absolute time the order is kept by the versions alone.
@@ -61,6 +60,8 @@ pub enum Repeats {
     AttemptsAfterFailure,
     /// Attempts, when all but the last are marked as skipped.
     AttemptsAfterSkip,
+    /// Attempts, when all but the last seem to have passed.
+    AttemptsAfterPass,
 }
 
 /// One case of a report.
@@ -104,6 +105,7 @@ pub fn events(
 ) -> Vec<TestEvent<'static>> {
     let names = identity::tell_apart(report, context, limits);
     let mut stream = Stream {
+        attempts: attempts(report, &names),
         hash: identity::content_hash(context, input),
         stream_id: identity::stream_id(context, input, limits),
         run: identity::shorten(&context.run, limits.stream_id),
@@ -116,6 +118,17 @@ pub fn events(
         stream.suite(report, &group, &names);
     }
     stream.events
+}
+
+/// How many attempts of each test that has several were told so far.
+type Attempts<'n> = BTreeMap<&'n Names, u32>;
+
+fn attempts<'n>(report: &Report, names: &'n [Names]) -> Attempts<'n> {
+    let mut found: BTreeMap<&Names, usize> = BTreeMap::new();
+    for (case, names) in report.cases.iter().zip(names) {
+        *found.entry(names).or_default() += case.attempts.len();
+    }
+    found.into_iter().filter(|(_, attempts)| *attempts > 1).map(|(names, _)| (names, 0)).collect()
 }
 
 /// Suites of one identity, in the order of their first; with their cases.
@@ -150,6 +163,7 @@ fn groups(report: &Report) -> Vec<Group> {
 }
 
 struct Stream<'c> {
+    attempts: Attempts<'c>,
     hash: String,
     stream_id: String,
     run: String,
@@ -175,28 +189,40 @@ impl Stream<'_> {
                 self.push(EventType::SetupFailed, suite.started_at.unwrap_or(received_at), data, metadata.clone());
             }
         }
-        let mut ended_at = started_at;
-        let mut clocks: BTreeMap<usize, Clock> = BTreeMap::new();
-        for index in &group.cases {
-            let case = &report.cases[*index];
-            let suite = &report.suites[case.suite];
-            let clock = clocks.entry(case.suite).or_insert_with(|| Clock::new(suite));
-            let metadata = self.metadata_of(suite, names[*index].variant.as_deref());
-            for attempt in &case.attempts {
-                let at = clock.end_of(case, attempt).unwrap_or(received_at);
-                ended_at = ended_at.max(at);
-                self.push(
-                    EventType::TestCaseCompleted,
-                    at,
-                    case_data(&data, &names[*index], attempt),
-                    metadata.clone(),
-                );
-            }
-        }
+        let ended_at = self.cases(report, group, names, &data).unwrap_or(0).max(started_at);
         let known_ends = suites.iter().filter_map(|suite| Some(suite.started_at? + whole_ms(suite.duration_ms?)));
         let ended_at = known_ends.fold(ended_at, u64::max);
         let taken = suites.iter().filter_map(|suite| suite.duration_ms).reduce(|sum, more| sum + more);
         self.push(EventType::TestSuiteCompleted, ended_at, EventData { duration: taken, ..data }, metadata);
+    }
+
+    /// The attempts of the cases of one suite; gives the latest end among them.
+    fn cases(
+        &mut self,
+        report: &Report,
+        group: &Group,
+        names: &[Names],
+        suite_data: &EventData<'static>,
+    ) -> Option<u64> {
+        let mut ended_at = None;
+        let mut clocks: BTreeMap<usize, Clock> = BTreeMap::new();
+        for index in &group.cases {
+            let (case, names) = (&report.cases[*index], &names[*index]);
+            let suite = &report.suites[case.suite];
+            let clock = clocks.entry(case.suite).or_insert_with(|| Clock::new(suite));
+            let metadata = self.metadata_of(suite, names.variant.as_deref());
+            for attempt in &case.attempts {
+                let at = clock.end_of(case, attempt).unwrap_or(self.context.received_at_ms);
+                ended_at = ended_at.max(Some(at));
+                let mut data = case_data(suite_data, names, attempt);
+                data.attempt = self.attempts.get_mut(names).map(|told| {
+                    *told += 1;
+                    *told
+                });
+                self.push(EventType::TestCaseCompleted, at, data, metadata.clone());
+            }
+        }
+        ended_at
     }
 
     fn suite_data(&self, suite: &Suite) -> EventData<'static> {

@@ -50,14 +50,14 @@ pub(crate) fn junit(bytes: &[u8]) -> Decoded {
 /// Counts, and checks what holds for every report: a valid stream without gaps, suites that open and close around their
 /// cases, planned tests that are the tests found.
 pub(crate) fn tally(decoded: &Decoded) -> Tally {
-    let mut tests: BTreeMap<(String, String), Vec<Outcome>> = BTreeMap::new();
+    type Attempts = Vec<(Option<u32>, Outcome)>;
+    let mut tests: BTreeMap<(String, String), Attempts> = BTreeMap::new();
     let mut open: BTreeMap<String, bool> = BTreeMap::new();
     let mut planned = 0;
     for (index, event) in decoded.events.iter().enumerate() {
         assert_eq!(event.check(&Limits::default()), Ok(()), "{event:?}");
         assert_eq!(event.version, index as u64 + 1);
         assert_eq!(event.stream_id, decoded.events[0].stream_id);
-        assert_eq!(event.data.attempt, None, "attempts are the order of the log");
         let suite = event.suite().expect("names its suite").to_owned();
         match event.event_type {
             EventType::TestSuiteStarted => {
@@ -73,24 +73,31 @@ pub(crate) fn tally(decoded: &Decoded) -> Tally {
                 tests
                     .entry((event.data.test_id.as_deref().expect("is known").to_owned(), variant))
                     .or_default()
-                    .push(outcome);
+                    .push((event.data.attempt, outcome));
             }
             EventType::SetupFailed => assert!(event.data.error.is_some()),
             other => panic!("a report gives no {other:?}"),
         }
     }
+    for ((test, _), attempts) in &tests {
+        // One attempt is the log's to number; several are numbered from 1.
+        let stated: Vec<Option<u32>> = attempts.iter().map(|(attempt, _)| *attempt).collect();
+        let several: Vec<Option<u32>> = (1..).take(attempts.len()).map(Some).collect();
+        assert!(stated == several || stated == [None], "{test}: {stated:?}");
+    }
     assert!(open.values().all(|open| !open), "all suites end");
     assert_eq!(planned, tests.len() as u64, "what is planned is what is there");
     let mut tally = Tally { tests: planned, ..Tally::default() };
     for attempts in tests.values() {
-        match attempts.last().expect("has an attempt") {
+        let last = attempts.last().expect("has an attempt").1;
+        match last {
             Outcome::Passed => tally.passed += 1,
             Outcome::Skipped => tally.skipped += 1,
             Outcome::Failed => tally.failed += 1,
             Outcome::Error | Outcome::Timeout => tally.errored += 1,
         }
-        let failed_before = attempts.iter().any(|outcome| outcome.fails());
-        tally.flaky += u64::from(failed_before && attempts.last() == Some(&Outcome::Passed));
+        let failed_before = attempts.iter().any(|(_, outcome)| outcome.fails());
+        tally.flaky += u64::from(failed_before && last == Outcome::Passed);
     }
     tally
 }

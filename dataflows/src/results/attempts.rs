@@ -230,6 +230,7 @@ impl Test {
                 suite: self.suite,
                 attempt: attempt.number,
                 at: worst.at,
+                came: worst.tick,
                 outcome: worst.outcome,
                 duration_us: attempt.duration_us(),
                 names: Arc::clone(&self.names),

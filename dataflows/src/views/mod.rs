@@ -1,6 +1,9 @@
 //! The views: one file each. `context::build` wires them.
 
+pub mod failure_patterns;
+pub mod live_metrics;
 pub mod missing;
+pub mod rejects;
 pub mod run_progress;
 pub mod suite_progress;
 pub mod test_results;

@@ -118,13 +118,15 @@ pub(super) struct OpenCase {
     /// What its attributes say of its outcome.
     pub(super) status: Option<Outcome>,
     pub(super) skipped: bool,
+    /// Whether it is still to be done: its failure is expected and fails nothing (node's runner).
+    pub(super) to_do: bool,
     pub(super) problems: Vec<Problem>,
 }
 
 impl OpenCase {
     /// Whether its outcome is known although its end is not: nothing makes a failure good again.
     pub(super) fn failed(&self) -> bool {
-        self.problems.iter().any(|problem| problem.role == Role::Final)
+        !self.to_do && self.problems.iter().any(|problem| problem.role == Role::Final)
     }
 
     /// Whether the end of the case before was reported as a case of its own: pytest does so when the teardown of a
@@ -160,7 +162,8 @@ impl OpenCase {
     }
 
     fn last_attempt(&self, limits: &Limits) -> Attempt {
-        let finals: Vec<&Problem> = self.problems.iter().filter(|problem| problem.role == Role::Final).collect();
+        let counts = |problem: &&Problem| problem.role == Role::Final && !self.to_do;
+        let finals: Vec<&Problem> = self.problems.iter().filter(counts).collect();
         let worst = finals.iter().map(|problem| problem.outcome).max();
         let outcome = match worst {
             Some(outcome) => outcome,

@@ -5,8 +5,8 @@
 //! What writers declare (counts, encodings) is compared with what is there, and what is there counts.
 //!
 //! Repeated cases are attempts only where a writer is known to repeat a case for each try: Gradle's retry plugin, the
-//! web test runner, and TestNG, which marks the tries before the last as skipped. A failure beside a pass of the same
-//! name could otherwise be two tests, and a failure must not be hidden.
+//! web test runner, TestNG, which marks the tries before the last as skipped, and pytest's rerun plugin, which writes them
+//! as passed. A failure beside a pass of the same name could otherwise be two tests, and a failure must not be hidden.
 //!
 //! # Invariants
 //! A document type is skipped and no entity of a document's own is ever resolved. A case whose end was cut off counts only
@@ -63,7 +63,10 @@ enum Element {
     Case(Box<OpenCase>),
     Problem(Box<Problem>),
     StackTrace,
-    Skipped,
+    /// Did not run, or, where it is still to be done, may fail.
+    Skipped {
+        to_do: bool,
+    },
     Properties,
     /// Its content says nothing: output, properties of a case.
     Opaque,
@@ -190,7 +193,7 @@ impl<'t> Parser<'t> {
     fn open(&mut self, name: &str, start: &BytesStart<'_>) -> Element {
         let inside = self.frames.iter().rev().map(|frame| &frame.element).find(|e| !matches!(e, Element::Other));
         match inside {
-            Some(Element::Opaque | Element::StackTrace | Element::Skipped) => return Element::Opaque,
+            Some(Element::Opaque | Element::StackTrace | Element::Skipped { .. }) => return Element::Opaque,
             Some(Element::Problem(_)) if name == "stackTrace" => return Element::StackTrace,
             Some(Element::Problem(_)) => return Element::Opaque,
             Some(Element::Properties) => {
@@ -211,7 +214,7 @@ impl<'t> Parser<'t> {
             "flakyError" if in_case => self.open_problem(start, Role::Flaky, Outcome::Error),
             "rerunFailure" if in_case => self.open_problem(start, Role::Rerun, Outcome::Failed),
             "rerunError" if in_case => self.open_problem(start, Role::Rerun, Outcome::Error),
-            "skipped" | "skip" | "ignored" | "disabled" if in_case => Element::Skipped,
+            "skipped" | "skip" | "ignored" | "disabled" if in_case => self.open_skipped(start),
             "properties" if in_suite => Element::Properties,
             "properties" | "system-out" | "system-err" => Element::Opaque,
             _ => Element::Other,
@@ -251,10 +254,7 @@ impl<'t> Parser<'t> {
             Element::Suite(suite) => Some(suite),
             _ => None,
         });
-        match open {
-            Some(open) if open.repeats_cases(&self.report.suites[open.index], case) => Repeats::AttemptsAfterFailure,
-            _ => Repeats::Tests,
-        }
+        open.map_or(Repeats::Tests, |open| open.repeats(&self.report.suites[open.index], case))
     }
 
     fn open_problem(&mut self, start: &BytesStart<'_>, role: Role, outcome: Outcome) -> Element {
@@ -282,6 +282,12 @@ impl<'t> Parser<'t> {
             problem.outcome = Outcome::Timeout;
         }
         Element::Problem(Box::new(problem))
+    }
+
+    fn open_skipped(&mut self, start: &BytesStart<'_>) -> Element {
+        let mut to_do = false;
+        self.attributes(start, |_, key, value| to_do |= key == "type" && value == "todo");
+        Element::Skipped { to_do }
     }
 
     fn property(&mut self, start: &BytesStart<'_>) {
@@ -401,9 +407,10 @@ impl<'t> Parser<'t> {
             Element::Suite(suite) => self.close_suite(suite),
             Element::Case(case) => self.close_case(*case, whole),
             Element::Problem(problem) => self.close_problem(*problem),
-            Element::Skipped => {
+            Element::Skipped { to_do } => {
                 if let Some(Element::Case(case)) = self.enclosing() {
                     case.skipped = true;
+                    case.to_do |= to_do;
                 }
             }
             Element::StackTrace | Element::Properties | Element::Opaque | Element::Other => {}

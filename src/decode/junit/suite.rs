@@ -1,7 +1,7 @@
 //! Suites while they are read: their identity, what they declare, and what repeated cases in them mean.
 
 use super::super::identity::shorten;
-use super::super::report::{Case, Suite};
+use super::super::report::{Case, Repeats, Suite};
 use super::{Element, IssueKind, Parser, values};
 use quick_xml::events::BytesStart;
 use weir_schemas::limits::{Limits, cut};
@@ -27,11 +27,19 @@ impl OpenSuite {
         self.web_test_runner |= name == "browser.launcher";
     }
 
-    /// Whether the writer of this suite repeats a case for each try of it. The web test runner tells itself by its
-    /// properties. Gradle (its retry plugin without `mergeReruns`) by its shape: a suite is a class, with host and time;
-    /// two methods of a class cannot have the same name.
-    pub(super) fn repeats_cases(&self, suite: &Suite, case: &Case) -> bool {
-        self.web_test_runner || self.dated && suite.hostname.is_some() && case.class == suite.name
+    /// What a case means that comes again in this suite. The web test runner tells itself by its properties; Gradle (its
+    /// retry plugin without `mergeReruns`) by its shape: a suite is a class, with host and time, and two methods of a class
+    /// cannot have the same name. In pytest no two tests have the same name either, and its rerun plugin writes the tries
+    /// before the last as passed; but a subtest that failed is a case of its test's name too, so a failure is not a try.
+    pub(super) fn repeats(&self, suite: &Suite, case: &Case) -> Repeats {
+        let gradle = self.dated && suite.hostname.is_some() && case.class == suite.name;
+        if self.web_test_runner || gradle {
+            Repeats::AttemptsAfterFailure
+        } else if suite.name == "pytest" {
+            Repeats::AttemptsAfterPass
+        } else {
+            Repeats::Tests
+        }
     }
 }
 

@@ -1,0 +1,360 @@
+//! The state of each failure pattern, and its row.
+//!
+//! Contract: takes failing attempts, counts them in 10 min, keeps those of the last 24 h one by one up to a configured
+//! number, and emits the pattern's [`Candidate`] at cadence points. What comes above that number is *folded*: counted in
+//! panes of 24 min with the first and last time, so that `tests` becomes a lower bound and `first_seen_at` and
+//! `last_seen_at` follow a withdrawal only when its pane empties.
+//!
+//! # Invariants
+//! Within a tick, updates are first netted, then removals and additions are done in the order of their keys: which
+//! occurrences are kept does not depend on the order of arrival.
+//!
+//! # Failure
+//! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
+
+use crate::config::Config;
+use crate::facts::{Failure, TestNames};
+use crate::input::Text;
+use crate::keyed::{Machine, Step};
+use crate::map::Map;
+use crate::top_k::{Group, Ranked};
+use crate::window::{Agenda, Panes, Window};
+use differential_dataflow::consolidation::consolidate;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use weir_schemas::id::Id;
+use weir_schemas::row::{Row, RowWriter};
+use weir_schemas::update::Cause;
+use weir_schemas::view::FAILURE_PATTERNS;
+
+/// The window of `count_10m`.
+pub const RECENT: Window = Window::of(600_000);
+/// The window of a pattern's occurrences.
+pub const DAY: Window = Window::of(86_400_000);
+/// Messages kept of a pattern.
+const SAMPLES: usize = 64;
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Occurrence {
+    /// The project's identity.
+    pub project: Id,
+    /// Which attempt.
+    pub key: Key,
+    /// Why it failed.
+    pub failure: Arc<Failure>,
+    /// The names of the test.
+    pub names: Arc<TestNames>,
+}
+
+impl Occurrence {
+    /// The bucket of its project in which its pattern stands.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of buckets")]
+    pub fn group(&self) -> Group {
+        (self.project, (self.failure.fingerprint.0 % super::BUCKETS) as u32)
+    }
+}
+
+/// Which attempt, in the order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// When it ended.
+    pub at: u64,
+    /// The run.
+    pub run: Id,
+    /// The test.
+    pub test: Id,
+    /// The attempt.
+    pub attempt: u32,
+}
+
+/// A pattern as it competes for a place in the view: the first come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Candidate {
+    /// How often in 10 minutes.
+    pub count: Reverse<i64>,
+    /// When last.
+    pub last_seen_at: Reverse<u64>,
+    /// Its identity.
+    pub fingerprint: Id,
+    /// Its row.
+    pub row: Row,
+}
+
+/// All patterns of one worker.
+pub struct Patterns {
+    config: Arc<Config>,
+    patterns: Map<(Id, Id), Pattern>,
+    agenda: Agenda<(Id, Id)>,
+    writer: RowWriter,
+}
+
+/// The state of one pattern.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pattern {
+    group: Group,
+    project: Text,
+    pattern: Text,
+    kind: Text,
+    recent: Panes<i64>,
+    count: i64,
+    day: Panes<Folded>,
+    folded: i64,
+    kept: BTreeSet<Key>,
+    tests: BTreeMap<Id, u32>,
+    samples: BTreeMap<Key, Sample>,
+    sample: Sample,
+    /// The first of those that have left the 24 h.
+    first_expired_at: Option<u64>,
+    /// The tick of the last that came.
+    news_at: u64,
+    due: u64,
+    withdrawn: bool,
+    shown: Option<Candidate>,
+}
+
+/// The occurrences of a pane that are not kept one by one.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Folded {
+    count: i64,
+    first_at: u64,
+    last_at: u64,
+}
+
+/// What is shown of an occurrence.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Sample {
+    test: Text,
+    message: Text,
+}
+
+impl Pattern {
+    fn new(occurrence: &Occurrence) -> Pattern {
+        Pattern {
+            group: occurrence.group(),
+            project: Arc::clone(&occurrence.names.project),
+            pattern: Arc::clone(&occurrence.failure.pattern),
+            kind: Arc::clone(&occurrence.failure.kind),
+            recent: Panes::default(),
+            count: 0,
+            day: Panes::default(),
+            folded: 0,
+            kept: BTreeSet::new(),
+            tests: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            sample: Sample::default(),
+            first_expired_at: None,
+            news_at: 0,
+            due: 0,
+            withdrawn: false,
+            shown: None,
+        }
+    }
+
+    /// Takes an occurrence in; says when to look at the pattern again.
+    fn add(&mut self, occurrence: &Occurrence, now: u64, limit: usize) -> [Option<u64>; 2] {
+        let key = occurrence.key;
+        let mut expiries = [None; 2];
+        if !RECENT.passed(key.at, now) {
+            let pane = RECENT.pane(key.at);
+            let (count, new) = self.recent.pane(pane);
+            *count += 1;
+            self.count += 1;
+            expiries[0] = new.then(|| RECENT.expiry(pane));
+        }
+        let pane = DAY.pane(key.at);
+        let (folded, new) = self.day.pane(pane);
+        expiries[1] = new.then(|| DAY.expiry(pane));
+        if self.kept.len() < limit && self.kept.insert(key) {
+            *self.tests.entry(key.test).or_default() += 1;
+            if self.samples.len() < SAMPLES {
+                let TestNames { test, name, .. } = &*occurrence.names;
+                let test = Arc::clone(if name.is_empty() { test } else { name });
+                self.samples.insert(key, Sample { test, message: Arc::clone(&occurrence.failure.message) });
+            }
+        } else {
+            let first = folded.count == 0;
+            folded.first_at = if first { key.at } else { folded.first_at.min(key.at) };
+            folded.last_at = if first { key.at } else { folded.last_at.max(key.at) };
+            folded.count += 1;
+            self.folded += 1;
+        }
+        self.news_at = now;
+        expiries
+    }
+
+    /// Takes an occurrence back that is in the 24 h.
+    fn take_back(&mut self, occurrence: &Occurrence, now: u64) {
+        let key = occurrence.key;
+        self.withdrawn = true;
+        if !RECENT.passed(key.at, now) {
+            *self.recent.pane(RECENT.pane(key.at)).0 -= 1;
+            self.count -= 1;
+        }
+        if !self.forget_kept(&key) {
+            self.day.pane(DAY.pane(key.at)).0.count -= 1;
+            self.folded -= 1;
+        }
+    }
+
+    /// Removes an occurrence that is kept one by one; says whether it was.
+    fn forget_kept(&mut self, key: &Key) -> bool {
+        if !self.kept.remove(key) {
+            return false;
+        }
+        self.samples.remove(key);
+        if let Some(count) = self.tests.get_mut(&key.test) {
+            *count -= 1;
+            if *count == 0 {
+                self.tests.remove(&key.test);
+            }
+        }
+        true
+    }
+
+    fn expire(&mut self, now: u64) {
+        while let Some((_, count)) = self.recent.expire(RECENT, now) {
+            self.count -= count;
+        }
+        while let Some(key) = self.kept.first().copied().filter(|key| DAY.passed(key.at, now)) {
+            self.forget_kept(&key);
+            self.expired(key.at);
+        }
+        while let Some((_, folded)) = self.day.expire(DAY, now) {
+            self.folded -= folded.count;
+            if folded.count > 0 {
+                self.expired(folded.first_at);
+            }
+        }
+    }
+
+    fn expired(&mut self, at: u64) {
+        self.first_expired_at = Some(self.first_expired_at.map_or(at, |first| first.min(at)));
+    }
+
+    fn candidate(&mut self, fingerprint: Id, writer: &mut RowWriter) -> Option<Candidate> {
+        let folded = || self.day.iter().map(|(_, folded)| folded).filter(|folded| folded.count > 0);
+        let kept_last_at = self.kept.last().map(|key| key.at);
+        let last_seen_at = kept_last_at.into_iter().chain(folded().map(|folded| folded.last_at)).max()?;
+        let kept_first_at = self.kept.first().map(|key| key.at);
+        let first_seen_at = [self.first_expired_at, kept_first_at]
+            .into_iter()
+            .flatten()
+            .chain(folded().map(|folded| folded.first_at))
+            .min();
+        if let Some((_, sample)) = self.samples.first_key_value() {
+            self.sample = sample.clone();
+        }
+        writer.str(&self.project).str(&fingerprint.to_string()).str(&self.pattern).str(&self.kind);
+        writer.int(self.count).uint(self.tests.len() as u64).bool(self.folded > 0);
+        writer.opt_uint(first_seen_at).uint(last_seen_at).str(&self.sample.test).str(&self.sample.message);
+        let row = writer.finish(&FAILURE_PATTERNS);
+        Some(Candidate { count: Reverse(self.count), last_seen_at: Reverse(last_seen_at), fingerprint, row })
+    }
+}
+
+impl Patterns {
+    /// None yet.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        Patterns { config, patterns: Map::default(), agenda: Agenda::default(), writer: RowWriter::default() }
+    }
+
+    fn apply(&mut self, occurrence: &Occurrence, diff: i64, step: &mut Step<'_, Ranked<Candidate>>) {
+        let now = step.now();
+        if DAY.passed(occurrence.key.at, now) {
+            return;
+        }
+        let id = (occurrence.project, occurrence.failure.fingerprint);
+        let pattern = self.patterns.get_or_insert_with(id, || Pattern::new(occurrence));
+        let mut times = [None; 2];
+        for _ in 0..diff {
+            times = pattern.add(occurrence, now, self.config.pattern_occurrences);
+        }
+        for _ in diff..0 {
+            pattern.take_back(occurrence, now);
+        }
+        let point = now.next_multiple_of(FAILURE_PATTERNS.cadence_ms);
+        let due = (pattern.due != point).then_some(point);
+        pattern.due = point;
+        for time in times.into_iter().chain([due]).flatten() {
+            if self.agenda.add(time, id) && time > now {
+                step.wake_at(time);
+            }
+        }
+    }
+
+    fn show(&mut self, id: (Id, Id), step: &mut Step<'_, Ranked<Candidate>>) {
+        let now = step.now();
+        let Some(pattern) = self.patterns.get_mut(&id) else { return };
+        pattern.expire(now);
+        let candidate = pattern.candidate(id.1, &mut self.writer);
+        if candidate != pattern.shown {
+            let cause = if pattern.withdrawn { Cause::Withdrawn } else { Cause::Changed };
+            if let Some(value) = pattern.shown.take() {
+                step.emit(Ranked { group: pattern.group, value, cause }, -1);
+            }
+            if let Some(value) = candidate.clone() {
+                step.emit(Ranked { group: pattern.group, value, cause: Cause::Changed }, 1);
+            }
+            pattern.shown = candidate;
+        }
+        pattern.due = 0;
+        pattern.withdrawn = false;
+        if pattern.shown.is_some() {
+            return;
+        }
+        let forget_at = forget_at(pattern, &self.config);
+        if pattern.first_expired_at.is_none() || forget_at <= now {
+            self.patterns.remove(&id);
+        } else if self.agenda.add(forget_at, id) {
+            step.wake_at(forget_at);
+        }
+    }
+}
+
+/// When a pattern that has left the view is forgotten.
+fn forget_at(pattern: &Pattern, config: &Config) -> u64 {
+    pattern.news_at.saturating_add(config.pattern_memory_ms).next_multiple_of(FAILURE_PATTERNS.cadence_ms)
+}
+
+impl Machine for Patterns {
+    type Input = Occurrence;
+    type Output = Ranked<Candidate>;
+    type Entry = ((Id, Id), Pattern);
+
+    fn step(&mut self, data: &mut Vec<(Occurrence, i64)>, step: &mut Step<'_, Self::Output>) {
+        consolidate(data);
+        for removal in [true, false] {
+            for (occurrence, diff) in data.iter().filter(|(_, diff)| (*diff < 0) == removal) {
+                self.apply(occurrence, *diff, step);
+            }
+        }
+        if step.now().is_multiple_of(FAILURE_PATTERNS.cadence_ms) {
+            for id in self.agenda.due(step.now()) {
+                self.show(id, step);
+            }
+        }
+    }
+
+    fn entries(&self) -> Vec<Self::Entry> {
+        self.patterns.sorted().into_iter().map(|(id, pattern)| (*id, pattern.clone())).collect()
+    }
+
+    fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
+        for (id, pattern) in entries {
+            let memory = (pattern.shown.is_none() && pattern.due == 0).then(|| forget_at(&pattern, &self.config));
+            let recent = pattern.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
+            let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane));
+            let due = (pattern.due > 0).then_some(pattern.due);
+            for time in recent.chain(day).chain(due).chain(memory) {
+                self.agenda.add(time, id);
+            }
+            self.patterns.insert(id, pattern);
+        }
+        self.agenda.times().collect()
+    }
+}

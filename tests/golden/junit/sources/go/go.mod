@@ -1,0 +1,3 @@
+module shop.example/go
+
+go 1.21
