@@ -34,18 +34,18 @@ export class FoldedSubscription {
     this.position = null;
     /** The last error about this subscription, as text; null when there is none. */
     this.error = null;
+    this.view = null;
+    this.keyIndexes = [];
     this.reset();
   }
 
-  /** Forgets the connection, keeps rows and position. */
+  /** Forgets the connection; rows, their schema and the position stay. */
   reset() {
     this.name = null;
     this.group = null;
     this.moving = false;
     this.applied = null;
     this.parts = null;
-    this.keyIndexes = [];
-    this.view = null;
   }
 
   /** Whether the rows are those of the group's time. */

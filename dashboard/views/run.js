@@ -42,7 +42,7 @@ function runHead(app, runs, project, run) {
   const gone = h("p.placeholder", {}, "");
   const bar = progressBar("Progress");
   const done = h("span.done.num");
-  const legend = COUNTS.map(([column, label]) => h("span.legend", { "data-segment": column }, h("span.num.value"), ` ${label}`));
+  const legend = COUNTS.map(([column, label]) => h("span.legend", { "data-segment": column }, h("span.num.value"), " ", h("span", {}, label)));
   const facts = FACTS.map((name) => h("div.fact", {}, h("dt", {}, name), h("dd")));
   const numbers = h("div.run-progress", {}, bar.element, h("div.legends", {}, done, ...legend), h("dl.facts", {}, ...facts));
   const element = h("section.panel.run-head", {},
@@ -64,6 +64,7 @@ function runHead(app, runs, project, run) {
       legend.forEach((part, index) => {
         const amount = counts[COUNTS[index][0]];
         text(part.firstChild, count(amount));
+        if (COUNTS[index][0] === "errored") text(part.lastChild, amount === 1 ? "error" : "errors");
         attribute(part, "data-zero", !amount);
       });
       factsOf(app, project, value).forEach((fact, index) => text(facts[index].lastChild, fact));

@@ -78,7 +78,7 @@ function runRow(app, runs) {
   const bar = progressBar("Progress");
   const done = h("span.done.num");
   const rest = h("span.sub.rest");
-  const counts = COUNTS.map(([column, label]) => cell(`number.num.count.col-${column}`, h("span.value"), h("span.narrow-label", {}, label.toLowerCase())));
+  const counts = COUNTS.map(([column]) => cell(`number.num.count.col-${column}`, h("span.value"), h("span.narrow-label")));
   const elapsed = cell("number.num.col-duration");
   const last = cell("number.num.col-last");
   const element = h("tr.run", { role: "row" }, cell("col-state", state.element), cell("col-run", link, project),
@@ -103,8 +103,9 @@ function runRow(app, runs) {
       bar.update(numbers);
       text(done, doneWords(numbers));
       text(rest, restWords(runs, row));
-      COUNTS.forEach(([column], index) => {
+      COUNTS.forEach(([column, label], index) => {
         text(counts[index].firstChild, count(numbers[column]));
+        text(counts[index].lastChild, column === "errored" && numbers[column] === 1 ? "error" : label.toLowerCase());
         attribute(counts[index], "data-zero", !numbers[column]);
       });
       text(elapsed, duration(elapsedMs(value("state"), value("first_event_at"), value("last_event_at"), now)));

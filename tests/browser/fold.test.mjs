@@ -111,6 +111,8 @@ test("after a break rows and position stay, and a resume goes on from there", ()
   fold.disconnect();
   assert.equal(subscription.current, false);
   assert.equal(subscription.loaded, true);
+  assert.deepEqual([...subscription.rows].map(([key, row]) => [key, subscription.rowKey(row), subscription.value(row, "run")]),
+    [['["p","a"]', '["p","a"]', "a"], ['["p","b"]', '["p","b"]', "b"]]);
   fold.take(confirmed({ mode: "resumed", time: 10 }));
   fold.take(batch(1, 28, 30, [{ from: 10, up: [["p", "a", 8]] }]));
   assert.deepEqual(rows(subscription), [["p", "a", 8], ["p", "b", 2]]);
