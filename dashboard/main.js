@@ -36,6 +36,8 @@ const app = {
   project: null,
   /** The server's time, epoch ms. */
   now: () => Date.now() + connection.status.clockOffsetMs,
+  /** Of which server time the rows are: while nothing is heard, what runs is not known to go on. */
+  asOf: () => (connection.status.heardAt ?? Date.now()) + connection.status.clockOffsetMs,
   choose(project) {
     app.project = project;
     store.announce();

@@ -78,7 +78,7 @@ function factsOf(app, project, value) {
   const shards = value("planned_shards");
   const streams = `${count(value("streams") ?? 0)}${shards == null ? "" : ` of ${counted(shards, "shard")}`}`;
   return [project, value("branch") ?? DASH, commit(value("commit")) ?? DASH, value("user") ?? DASH, value("framework") ?? DASH,
-    clock(value("first_event_at"), now), duration(elapsedMs(value("state"), value("first_event_at"), value("last_event_at"), now)),
+    clock(value("first_event_at"), now), duration(elapsedMs(value("state"), value("first_event_at"), value("last_event_at"), app.asOf())),
     ago(value("last_event_at"), now), open > 0 ? `${streams}, ${count(open)} open` : streams];
 }
 

@@ -108,7 +108,7 @@ function runRow(app, runs) {
         text(counts[index].lastChild, column === "errored" && numbers[column] === 1 ? "error" : label.toLowerCase());
         attribute(counts[index], "data-zero", !numbers[column]);
       });
-      text(elapsed, duration(elapsedMs(value("state"), value("first_event_at"), value("last_event_at"), now)));
+      text(elapsed, duration(elapsedMs(value("state"), value("first_event_at"), value("last_event_at"), app.asOf())));
       text(last, ago(value("last_event_at"), now));
     },
   };
