@@ -85,10 +85,12 @@ impl EventType {
 pub struct TestEvent<'a> {
     /// Unique; the idempotency key. At most 128 bytes.
     #[serde(borrow)]
+    #[schemars(length(min = 1, max = 128))]
     pub event_id: Text<'a>,
     /// What happened.
     pub event_type: EventType,
     /// The test execution session; usually one shard of one run. At most 256 bytes.
+    #[schemars(length(min = 1, max = 256))]
     pub stream_id: Text<'a>,
     /// Position in the stream, from 1.
     #[schemars(range(min = 1))]
@@ -287,6 +289,7 @@ impl Severity {
 pub struct Metadata<'a> {
     /// The project; default `default`.
     #[serde(borrow)]
+    #[schemars(length(min = 1))]
     pub project: Text<'a>,
     /// The test framework.
     #[serde(skip_serializing_if = "Option::is_none")]

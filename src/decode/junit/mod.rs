@@ -308,7 +308,7 @@ impl<'t> Parser<'t> {
 
     /// Hands each attribute that can be read to `take`, by its local name.
     fn attributes(&mut self, start: &BytesStart<'_>, mut take: impl FnMut(&mut Self, &str, String)) {
-        // Looking for duplicates is quadratic; of two attributes with one name the last counts.
+        // An attribute that stands there twice is no reason to lose the others: the last one counts.
         for attribute in start.attributes().with_checks(false) {
             let attribute = match attribute {
                 Ok(attribute) => attribute,
