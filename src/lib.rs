@@ -6,6 +6,7 @@
 pub mod commands;
 pub mod config;
 pub mod decode;
+pub mod engine;
 pub mod error;
 pub mod gateway;
 pub mod http;

@@ -92,6 +92,11 @@ impl Status {
         self.0.send_modify(change);
     }
 
+    /// Changes it; readers are woken when `change` says that it did.
+    pub fn update_if(&self, change: impl FnOnce(&mut EngineStatus) -> bool) {
+        self.0.send_if_modified(change);
+    }
+
     /// A copy.
     #[must_use]
     pub fn get(&self) -> EngineStatus {

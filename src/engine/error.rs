@@ -1,0 +1,125 @@
+//! Why the engine ends, when it does not end in good order: one error for the whole boundary.
+
+use super::bindings::{EntryError, Incarnation};
+use crate::log::{AppendError, LogError};
+
+/// Why the engine ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Bindings cannot be written.
+    #[error("a binding cannot be written")]
+    Append(#[source] AppendError),
+    /// The bindings log must have exactly one partition.
+    #[error("the bindings log has {partitions} partitions, it must have one: the order of bindings is their meaning")]
+    Partitions {
+        /// How many it has.
+        partitions: u32,
+    },
+    /// The events topic is not among the configured ones.
+    #[error("topic {topic:?} is not among the configured topics {topics:?}")]
+    Topic {
+        /// The log's topic.
+        topic: String,
+        /// Those of the dataflow's configuration.
+        topics: Vec<String>,
+    },
+    /// A record of the bindings log cannot be understood.
+    #[error("the bindings log's record at offset {offset} {source}")]
+    Entry {
+        /// Where.
+        offset: u64,
+        /// How.
+        #[source]
+        source: EntryError,
+    },
+    /// The events log is not what was bound.
+    #[error(
+        "tick {tick} does not fit the events log: partition {partition}, offsets {from} to {to}: {problem}; the log was changed, \
+         put back the one that belongs to the bindings"
+    )]
+    Mismatch {
+        /// The tick.
+        tick: u64,
+        /// The partition.
+        partition: u32,
+        /// The first offset bound.
+        from: u64,
+        /// The offset after the last.
+        to: u64,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Bindings that count must ascend.
+    #[error("the bindings log goes back from tick {last} to {tick}")]
+    Backwards {
+        /// The tick read.
+        tick: u64,
+        /// The one before it.
+        last: u64,
+    },
+    /// Whether a partition's records were bound can no longer be known.
+    #[error(
+        "the bindings of partition {partition} have left the bindings log, which begins at offset {bindings_start}, and its \
+         records have not left the events log: keep bindings longer than events"
+    )]
+    Unbound {
+        /// The partition.
+        partition: usize,
+        /// Where the bindings log begins.
+        bindings_start: u64,
+    },
+    /// The replayed state is not what it was.
+    #[error(
+        "view {view} is not what it was at tick {tick}: its digest was {recorded:032x} and is {computed:032x}; this program does \
+         not compute what the one that recorded it did, run that one"
+    )]
+    Digest {
+        /// The view.
+        view: &'static str,
+        /// The whole minute.
+        tick: u64,
+        /// What was recorded.
+        recorded: u128,
+        /// What was computed.
+        computed: u128,
+    },
+    /// Another incarnation has taken over.
+    #[error("another Weir has taken over this log (incarnation {by:032x}): this one releases nothing more and ends")]
+    Fenced {
+        /// Its identity.
+        by: Incarnation,
+    },
+    /// The workers cannot be started.
+    #[error("cannot start the workers: {reason}")]
+    Workers {
+        /// Timely's word for it.
+        reason: String,
+    },
+    /// A worker has ended by itself.
+    #[error("worker {worker} has ended")]
+    WorkerEnded {
+        /// Which.
+        worker: usize,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start the thread {thread}")]
+    Thread {
+        /// Which.
+        thread: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread panicked: a broken invariant.
+    #[error("the thread {thread} panicked")]
+    Panicked {
+        /// Which.
+        thread: &'static str,
+    },
+    /// It was told to end.
+    #[error("the engine was told to end")]
+    Stopped,
+}

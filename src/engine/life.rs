@@ -1,0 +1,208 @@
+//! A life of the engine in its order: announce, recover, live, end.
+//!
+//! Contract: our `Start` is appended first, so everything before it is settled past and everything after it is ours or fences
+//! us. Then the past is fed, released and shown; then the tail begins to read bindings back and the sequencer goes live. At the
+//! end the workers drop their dataflow and every thread is waited for.
+//!
+//! The epoch names the history that positions belong to: the two logs, the dataflow's and the decoder's definitions and
+//! configuration, and, over a shortened log, where the past now begins. A restart alone changes none of these.
+
+use super::bindings::{Body, Entry, Incarnation};
+use super::control::{Control, spawn};
+use super::digests::Digests;
+use super::feed::{DECODING, Feed};
+use super::history::Plan;
+use super::ledger::Ledger;
+use super::output::{FRAMES_MAX, Output};
+use super::recovery::{Bound, Recovery};
+use super::sequencer::Sequencer;
+use super::tail::Tail;
+use super::workers::{self, Lanes, Setup};
+use super::{EngineConfig, EngineError, FrameSink};
+use crate::log::{Log, NewRecord};
+use crate::status::{Phase, Status};
+use crate::verdicts::Verdicts;
+use crossbeam_channel::bounded;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use timely::communication::WorkerGuards;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Everything a life needs.
+pub(super) struct Life {
+    pub(super) control: Arc<Control>,
+    pub(super) config: EngineConfig,
+    pub(super) topic: u16,
+    pub(super) events: Arc<dyn Log>,
+    pub(super) bindings: Arc<dyn Log>,
+    pub(super) sink: Arc<dyn FrameSink>,
+    pub(super) status: Status,
+    pub(super) verdicts: Arc<Verdicts>,
+}
+
+/// What was started and is waited for at the end.
+#[derive(Default)]
+struct Started {
+    workers: Option<WorkerGuards<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Whether the logs fit the configuration; the number of the events topic.
+pub(super) fn check(config: &EngineConfig, events: &dyn Log, bindings: &dyn Log) -> Result<u16, EngineError> {
+    if bindings.partitions() != 1 {
+        return Err(EngineError::Partitions { partitions: bindings.partitions() });
+    }
+    let topics = &config.dataflow.topics;
+    let number = topics.iter().position(|topic| topic == events.topic());
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| EngineError::Topic { topic: events.topic().to_owned(), topics: topics.clone() })
+}
+
+impl Life {
+    /// Runs to the end.
+    pub(super) fn run(self) {
+        let control = Arc::clone(&self.control);
+        let _guard = control.guard("engine-sequencer");
+        let mut started = Started::default();
+        if let Err(error) = self.live(&mut started) {
+            control.fail(error);
+        }
+        control.stop();
+        if let Some(workers) = started.workers {
+            // A panic is printed where it happened and noted by its guard.
+            for worker in workers.join() {
+                drop(worker);
+            }
+        }
+        for thread in started.threads {
+            let _ended = thread.join();
+        }
+    }
+
+    fn live(self, started: &mut Started) -> Result<(), EngineError> {
+        let incarnation: Incarnation = rand::random();
+        let own_start = self.announce(incarnation)?;
+        let plan = Plan::make(&*self.events, &*self.bindings, own_start)?;
+        let epoch = self.epoch(&plan);
+        self.name_epoch(epoch, &plan);
+        let ledger = Arc::new(Ledger::default());
+        let digests = Arc::new(Mutex::new(Digests::default()));
+        let mut lanes = self.start_threads(started, incarnation, epoch, &ledger, &digests)?;
+        let bound = self.recover(&mut lanes, &ledger, &digests, epoch, &plan, own_start)?;
+        digests.lock().unwrap_or_else(PoisonError::into_inner).live_from(bound.last_tick + 1);
+        if !ledger.wait_released(bound.last_tick, Duration::MAX, &self.control) {
+            return Err(EngineError::Stopped);
+        }
+        self.sink.live();
+        self.status.update(|status| status.phase = Phase::Live);
+        let Life { control, config, topic, events, bindings, status, .. } = self;
+        let tail = Tail {
+            control: Arc::clone(&control),
+            bindings: Arc::clone(&bindings),
+            reader: bindings.reader(&[own_start + 1])?,
+            counting: bound.counting.clone(),
+            incarnation,
+            lanes: lanes.clone(),
+        };
+        started.threads.push(spawn("engine-bindings", move || tail.run())?);
+        Sequencer { control, config, topic, events, bindings, incarnation, lanes, ledger, status }.live(bound)
+    }
+
+    /// Appends our `Start`; returns its offset.
+    fn announce(&self, incarnation: Incarnation) -> Result<u64, EngineError> {
+        let assignment = vec![0; self.events.partitions() as usize];
+        let payload = Entry { incarnation, body: Body::Start { assignment } }.encode().into();
+        let commit = self.bindings.append(vec![NewRecord { partition: 0, payload }]);
+        let positions = commit.and_then(crate::log::Commit::wait).map_err(EngineError::Append)?;
+        Ok(positions.first().expect("one record was appended").offset)
+    }
+
+    fn epoch(&self, plan: &Plan) -> u128 {
+        let words = format!(
+            "{:032x} {:032x} {} {DECODING} {:?} {:?}",
+            self.events.identity(),
+            self.bindings.identity(),
+            self.config.dataflow.fingerprint(),
+            self.config.limits,
+            plan.shortened_to.map(|tick| (tick, &plan.offsets)),
+        );
+        xxh3_128(words.as_bytes())
+    }
+
+    fn name_epoch(&self, epoch: u128, plan: &Plan) {
+        let name: Arc<str> = format!("{:016x}", epoch >> 64).into();
+        tracing::info!(epoch = &*name, "the engine begins");
+        self.sink.epoch(Arc::clone(&name));
+        self.status.update(|status| {
+            if let Some(tick) = plan.shortened_to {
+                let notice = format!(
+                    "the log has been shortened by retention: state is rebuilt from tick {tick} on, in a new epoch ({name}); runs \
+                     and results from before it are not shown"
+                );
+                tracing::warn!("{notice}");
+                status.notices.push(notice);
+            }
+            status.epoch = name;
+        });
+    }
+
+    /// Starts the workers and the output.
+    fn start_threads(
+        &self,
+        started: &mut Started,
+        incarnation: Incarnation,
+        epoch: u128,
+        ledger: &Arc<Ledger>,
+        digests: &Arc<Mutex<Digests>>,
+    ) -> Result<Lanes, EngineError> {
+        let (released_in, released_out) = bounded(FRAMES_MAX);
+        let setup = Setup {
+            control: Arc::clone(&self.control),
+            dataflow: self.config.dataflow.clone(),
+            feed: Feed::new(self.topic, Arc::new(self.config.limits.clone())),
+            released: released_in,
+        };
+        let (guards, lanes) = workers::start(self.config.workers.max(1), setup)?;
+        started.workers = Some(guards);
+        let output = Output {
+            control: Arc::clone(&self.control),
+            ledger: Arc::clone(ledger),
+            digests: Arc::clone(digests),
+            bindings: Arc::clone(&self.bindings),
+            incarnation,
+            epoch,
+            sink: Arc::clone(&self.sink),
+            status: self.status.clone(),
+            verdicts: Arc::clone(&self.verdicts),
+        };
+        started.threads.push(spawn("engine-output", move || output.run(&released_out))?);
+        Ok(lanes)
+    }
+
+    fn recover(
+        &self,
+        lanes: &mut Lanes,
+        ledger: &Ledger,
+        digests: &Mutex<Digests>,
+        epoch: u128,
+        plan: &Plan,
+        own_start: u64,
+    ) -> Result<Bound, EngineError> {
+        Recovery {
+            control: &self.control,
+            events: &*self.events,
+            bindings: &*self.bindings,
+            lanes,
+            ledger,
+            digests,
+            status: &self.status,
+            epoch,
+            topic: self.topic,
+            records_max: self.config.unreleased_records_max,
+            bytes_max: self.config.unreleased_bytes_max,
+        }
+        .run(plan, own_start)
+    }
+}

@@ -1,0 +1,150 @@
+//! The engine: gives every record its tick, durably, and runs the dataflow on it.
+//!
+//! Contract: [`start`] recovers from the log and its bindings, then goes live; frames reach a [`FrameSink`] in order, each
+//! only after its binding counts, so nothing is shown that could not be recomputed (A1). [`EngineHandle::join`] returns when
+//! the process's shutdown was triggered and everything was drained, or with the error that ended it.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `life` | the order of things: announce, recover, live, end |
+//! | `clock` | ticks |
+//! | `bindings` | the records of the bindings log, and which of them count |
+//! | `history` | what of the past can be replayed |
+//! | `recovery` | the past: the log fed through its bindings |
+//! | `sequencer` | the present: batches, ticks, bindings |
+//! | `tail` | reading bindings back, fencing |
+//! | `feed` | from a record to an input |
+//! | `workers` | the timely workers |
+//! | `ledger` | what is closed and not released: back-pressure |
+//! | `output`, `digests` | frames on their way out, checked at whole minutes |
+//! | `control` | how all threads end together |
+//!
+//! # Invariants
+//! Only this module touches timely. All queues are bounded. A panic of any thread ends the engine and, by the process's
+//! panic hook, the process (A7).
+
+mod bindings;
+mod clock;
+mod control;
+mod digests;
+mod error;
+mod feed;
+mod history;
+mod ledger;
+mod life;
+mod output;
+mod recovery;
+mod sequencer;
+mod tail;
+mod workers;
+
+pub use bindings::{Binding, Body, Chain, Counting, Entry, EntryError, Incarnation, Part, Silence};
+pub use clock::{GRAIN_MS, SystemTimeSource, TimeSource};
+pub use error::EngineError;
+
+use crate::log::Log;
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+use crate::verdicts::Verdicts;
+use control::Control;
+use life::Life;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use weir_schemas::limits::Limits;
+use weir_schemas::update::Frame;
+
+/// How the engine runs.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Timely workers.
+    pub workers: usize,
+    /// The shortest tick.
+    pub tick_min: Duration,
+    /// The longest tick.
+    pub tick_max: Duration,
+    /// A batch closes at so many records.
+    pub batch_records_max: u64,
+    /// A batch takes no more records once it has so many bytes.
+    pub batch_bytes_max: u64,
+    /// Nothing is read while so many records are unreleased.
+    pub unreleased_records_max: u64,
+    /// Nothing is read while so many bytes are unreleased.
+    pub unreleased_bytes_max: u64,
+    /// At the end, so long is waited for what is durable to be released.
+    pub drain_max: Duration,
+    /// The dataflow.
+    pub dataflow: weir_dataflows::Config,
+    /// Limits on events.
+    pub limits: Limits,
+    /// The clocks.
+    pub time: Arc<dyn TimeSource>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            workers: 2,
+            tick_min: Duration::from_millis(20),
+            tick_max: Duration::from_millis(100),
+            batch_records_max: 65_536,
+            batch_bytes_max: 64 << 20,
+            unreleased_records_max: 200_000,
+            unreleased_bytes_max: 256 << 20,
+            drain_max: Duration::from_secs(5),
+            dataflow: weir_dataflows::Config::default(),
+            limits: Limits::default(),
+            time: Arc::new(SystemTimeSource::default()),
+        }
+    }
+}
+
+/// Receives what the engine releases. Called from the engine's own threads; a slow sink slows the engine down to it.
+pub trait FrameSink: Send + Sync + 'static {
+    /// Names the history that all frames belong to; once, before the first frame.
+    fn epoch(&self, epoch: Arc<str>);
+    /// The next frame, live and recovered alike.
+    fn frame(&self, frame: Frame);
+    /// The past is replayed: frames are new from here on.
+    fn live(&self);
+}
+
+/// A running engine.
+pub struct EngineHandle {
+    control: Arc<Control>,
+    life: JoinHandle<()>,
+}
+
+impl EngineHandle {
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// What ended it, when it was not the process's shutdown.
+    pub fn join(self) -> Result<(), EngineError> {
+        // What a panic said is printed where it happened; the guard of each thread has noted that it did.
+        let ended = self.life.join();
+        let panicked = ended.is_err().then_some(EngineError::Panicked { thread: "engine-sequencer" });
+        self.control.take_error().or(panicked).map_or(Ok(()), Err)
+    }
+}
+
+/// Starts the engine over an events log and its bindings log. Returns at once; recovery goes on in its threads. When it
+/// fails it triggers `shutdown`, and [`EngineHandle::join`] says why.
+///
+/// # Errors
+/// The logs do not fit the configuration, or the thread cannot be started.
+pub fn start(
+    config: EngineConfig,
+    events: Arc<dyn Log>,
+    bindings: Arc<dyn Log>,
+    sink: Arc<dyn FrameSink>,
+    status: Status,
+    verdicts: Arc<Verdicts>,
+    shutdown: Shutdown,
+) -> Result<EngineHandle, EngineError> {
+    let control = Arc::new(Control::new(shutdown, config.workers.max(1)));
+    let topic = life::check(&config, &*events, &*bindings)?;
+    let life = Life { control: Arc::clone(&control), config, topic, events, bindings, sink, status, verdicts };
+    let life = control::spawn("engine-sequencer", move || life.run())?;
+    Ok(EngineHandle { control, life })
+}

@@ -1,0 +1,340 @@
+//! The sequencer: decides which records belong to which tick, and writes it down.
+//!
+//! Contract: reads the events log from where everything is bound, hands records to the workers while their batch is open,
+//! closes the batch by minting its tick, and appends its binding; the write overlaps with the computation. Idle ticks close
+//! at multiples of [`IDLE_MS`], or of [`QUIET_MS`] once nothing has come for [`QUIET_AFTER`]. One named thread.
+//!
+//! A tick lasts `tick_min` when there is little to do, and as long as a tick takes from its close to its release when that is
+//! longer, up to `tick_max`: so batches grow with the load, and the cost of an event falls.
+//!
+//! # Invariants
+//! One binding at a time is on its way: a later one is never durable without the one before it. While too much is unreleased
+//! nothing is read. Every `behind` is what the log was seen to hold when the batch was closed.
+//!
+//! # Failure
+//! A full disk is waited out, shown in the status. Any other failure to write ends the process.
+
+use super::bindings::{Binding, Body, Chain, Entry, Incarnation, Part};
+use super::clock::Minter;
+use super::control::Control;
+use super::ledger::{Closed, Ledger, to_f64};
+use super::recovery::Bound;
+use super::tail::wait_past;
+use super::workers::{Lanes, Work};
+use super::{EngineConfig, EngineError};
+use crate::log::{AppendError, Commit, Log, NewRecord, Reader, Record};
+use crate::status::{Phase, Status};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Idle ticks while windows may hold something, in ms.
+const IDLE_MS: u64 = 250;
+/// Idle ticks otherwise, in ms.
+const QUIET_MS: u64 = 1_000;
+/// No record for so long: no short window holds anything.
+const QUIET_AFTER: Duration = Duration::from_secs(120);
+/// Read while a batch is open, so that decoding goes on: every so often.
+const READ_EVERY: Duration = Duration::from_millis(5);
+/// How often it looks whether the process is to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Records and bytes read at a time.
+const READ_RECORDS: usize = 2_048;
+const READ_BYTES: usize = 4 << 20;
+/// A full disk is tried again after so long.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// A full queue is tried again after so long.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// See the module.
+pub(super) struct Sequencer {
+    pub(super) control: Arc<Control>,
+    pub(super) config: EngineConfig,
+    pub(super) topic: u16,
+    pub(super) events: Arc<dyn Log>,
+    pub(super) bindings: Arc<dyn Log>,
+    pub(super) incarnation: Incarnation,
+    pub(super) lanes: Lanes,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) status: Status,
+}
+
+/// The batch that is open.
+#[derive(Default)]
+struct Batch {
+    records: u64,
+    bytes: u64,
+    parts: Vec<Option<Chain>>,
+    appended_at: Option<u64>,
+}
+
+/// A binding on its way.
+struct OnItsWay {
+    payload: Bytes,
+    commit: Commit,
+}
+
+/// What the live loop keeps.
+struct Live {
+    reader: Box<dyn Reader>,
+    bound: Bound,
+    minter: Minter,
+    batch: Batch,
+    closed_at: Instant,
+    record_at: Instant,
+    on_its_way: Option<OnItsWay>,
+    /// Whether the log was read to its end when last looked at.
+    exhausted: bool,
+    disk_full: bool,
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    ends: Vec<u64>,
+    until: Instant,
+}
+
+impl Sequencer {
+    /// Goes on from `bound` until the process ends; everything durable by then is bound and released, if that takes less
+    /// than `drain_max`.
+    pub(super) fn live(&mut self, bound: Bound) -> Result<(), EngineError> {
+        let reader = self.events.reader(&bound.offsets)?;
+        let now = Instant::now();
+        let mut live = Live {
+            reader,
+            minter: Minter::new(bound.last_tick, &*self.config.time),
+            batch: Batch { parts: vec![None; bound.offsets.len()], ..Batch::default() },
+            closed_at: now,
+            record_at: now,
+            on_its_way: None,
+            exhausted: false,
+            disk_full: false,
+            drain: None,
+            bound,
+        };
+        // The very next tick marks the outage ahead; in the beginning there is none.
+        let first =
+            if live.bound.last_tick > 0 { live.minter.mint_next() } else { live.minter.mint(&*self.config.time) };
+        self.close(&mut live, first)?;
+        while !self.control.stopping() {
+            if live.drain.is_none() && self.control.shutdown.triggered() {
+                self.status.update(|status| status.phase = Phase::Draining);
+                live.drain = Some(Drain { ends: self.events.ends(), until: Instant::now() + self.config.drain_max });
+            }
+            self.read(&mut live)?;
+            if let Some(drain) = &live.drain {
+                let all = live.bound.offsets.iter().zip(&drain.ends).all(|(bound, end)| bound >= end);
+                if all || Instant::now() >= drain.until {
+                    return self.finish(live);
+                }
+            }
+            if self.due(&live) {
+                let tick = live.minter.mint(&*self.config.time);
+                self.close(&mut live, tick)?;
+            } else {
+                self.wait(&live);
+            }
+        }
+        Err(EngineError::Stopped)
+    }
+
+    /// Closes what is open and waits for its release.
+    fn finish(&mut self, mut live: Live) -> Result<(), EngineError> {
+        if live.batch.records > 0 {
+            let tick = live.minter.mint(&*self.config.time);
+            self.close(&mut live, tick)?;
+        }
+        self.settle(&mut live)?;
+        let left = live.drain.map_or(Duration::ZERO, |drain| drain.until.saturating_duration_since(Instant::now()));
+        if !self.ledger.wait_released(live.bound.last_tick, left, &self.control) {
+            tracing::warn!("ended before everything was released; the next start releases it");
+        }
+        Ok(())
+    }
+
+    /// Reads what is there into the open batch.
+    fn read(&mut self, live: &mut Live) -> Result<(), EngineError> {
+        let mut records = Vec::new();
+        live.exhausted = false;
+        while self.room(&live.batch) {
+            if live.reader.read(READ_RECORDS, READ_BYTES, &mut records)? == 0 {
+                live.exhausted = true;
+                break;
+            }
+            live.record_at = Instant::now();
+            live.take(&records);
+            self.lanes.deal(&mut records)?;
+        }
+        let behind = if live.exhausted { 0 } else { self.behind(live) };
+        let waited =
+            live.batch.appended_at.filter(|_| behind > 0).map_or(0, |at| self.config.time.wall_ms().saturating_sub(at));
+        self.status.update_if(|status| {
+            let changed = status.behind_records != behind || status.behind_ms != waited;
+            (status.behind_records, status.behind_ms) = (behind, waited);
+            changed
+        });
+        Ok(())
+    }
+
+    /// Whether the open batch may grow.
+    fn room(&self, batch: &Batch) -> bool {
+        let (records, bytes) = self.ledger.unreleased();
+        !self.full(batch)
+            && records.saturating_add(batch.records) < self.config.unreleased_records_max
+            && bytes.saturating_add(batch.bytes) < self.config.unreleased_bytes_max
+    }
+
+    fn full(&self, batch: &Batch) -> bool {
+        batch.records >= self.config.batch_records_max || batch.bytes >= self.config.batch_bytes_max
+    }
+
+    fn behind(&self, live: &Live) -> u64 {
+        self.events.ends().iter().zip(live.reader.offsets()).map(|(end, read)| end.saturating_sub(*read)).sum()
+    }
+
+    /// How long the open batch may still grow.
+    fn left(&self, live: &Live) -> Duration {
+        let length = self.ledger.pace().clamp(self.config.tick_min, self.config.tick_max);
+        length.saturating_sub(live.closed_at.elapsed())
+    }
+
+    /// Whether the batch is to be closed now.
+    fn due(&self, live: &Live) -> bool {
+        if live.batch.records == 0 {
+            return self.idle_left(live).is_zero() && self.ledger.unreleased().0 < self.config.unreleased_records_max;
+        }
+        self.left(live).is_zero() || self.full(&live.batch)
+    }
+
+    /// How long until the next idle tick.
+    fn idle_left(&self, live: &Live) -> Duration {
+        let every = if live.record_at.elapsed() < QUIET_AFTER { IDLE_MS } else { QUIET_MS };
+        let next = (live.minter.last() + 1).next_multiple_of(every);
+        Duration::from_millis(next.saturating_sub(live.minter.now(&*self.config.time)))
+    }
+
+    fn wait(&self, live: &Live) {
+        if self.full(&live.batch) {
+            self.control.pause(self.left(live));
+        } else if !self.room(&live.batch) {
+            let records = self.config.unreleased_records_max.saturating_sub(live.batch.records).max(1);
+            let bytes = self.config.unreleased_bytes_max.saturating_sub(live.batch.bytes).max(1);
+            let at_most = if live.batch.records > 0 { self.left(live) } else { LOOK };
+            self.ledger.wait_below(records, bytes, at_most, &self.control);
+        } else if live.batch.records > 0 {
+            self.control.pause(self.left(live).min(READ_EVERY));
+        } else {
+            wait_past(&*self.events, live.reader.offsets(), self.idle_left(live).min(LOOK), &self.control);
+        }
+    }
+
+    /// Closes the batch as of `tick`: the workers may compute while its binding is being written.
+    fn close(&mut self, live: &mut Live, tick: u64) -> Result<(), EngineError> {
+        self.settle(live)?;
+        let behind = if live.exhausted { 0 } else { self.behind(live) };
+        let batch = std::mem::take(&mut live.batch);
+        live.batch.parts = vec![None; live.bound.offsets.len()];
+        let binding = Binding { process: 0, tick, behind, parts: live.bound.extend(self.topic, &batch.parts) };
+        let standing = live.bound.silence.binding(&binding);
+        let change = (standing != live.bound.told).then_some(standing);
+        live.bound.told = standing;
+        live.bound.last_tick = tick;
+        let entry = Entry { incarnation: self.incarnation, body: Body::Binding(binding) };
+        let payload = Bytes::from(entry.encode());
+        let ends = live.bound.offsets.clone();
+        let Batch { records, bytes, appended_at, .. } = batch;
+        self.ledger.enter(Closed { tick, records, bytes, ends, appended_at, closed_at: Instant::now() });
+        live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
+        self.lanes.all(&Work::Close { tick, standing: change })?;
+        self.lanes.all(&Work::Advance(tick + 1))?;
+        metrics::counter!("weir_engine_ticks_total").increment(1);
+        metrics::counter!("weir_engine_records_total").increment(records);
+        if records > 0 {
+            metrics::histogram!("weir_engine_tick_seconds").record(live.closed_at.elapsed().as_secs_f64());
+            metrics::histogram!("weir_engine_tick_records").record(to_f64(records));
+        }
+        live.closed_at = Instant::now();
+        let clock = live.minter.status();
+        self.status.update_if(|status| {
+            let changed = status.clock != *clock;
+            status.clock.clone_from(clock);
+            changed
+        });
+        Ok(())
+    }
+
+    /// Waits until the binding on its way is durable.
+    fn settle(&self, live: &mut Live) -> Result<(), EngineError> {
+        while let Some(OnItsWay { payload, commit }) = live.on_its_way.take() {
+            match commit.wait() {
+                Ok(_) => self.tell_disk(live, false),
+                Err(AppendError::Full) => {
+                    self.tell_disk(live, true);
+                    self.control.pause(FULL_PAUSE);
+                    live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
+                }
+                Err(error) => return Err(EngineError::Append(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&self, live: &mut Live, payload: &Bytes) -> Result<Commit, EngineError> {
+        loop {
+            let pause = match self.bindings.append(vec![NewRecord { partition: 0, payload: payload.clone() }]) {
+                Ok(commit) => return Ok(commit),
+                Err(AppendError::Busy) => BUSY_PAUSE,
+                Err(AppendError::Full) => {
+                    self.tell_disk(live, true);
+                    FULL_PAUSE
+                }
+                Err(error) => return Err(EngineError::Append(error)),
+            };
+            if self.control.stopping() || live.drain.as_ref().is_some_and(|drain| Instant::now() >= drain.until) {
+                return Err(EngineError::Stopped);
+            }
+            self.control.pause(pause);
+        }
+    }
+
+    fn tell_disk(&self, live: &mut Live, full: bool) {
+        if live.disk_full != full {
+            live.disk_full = full;
+            self.status.update(|status| status.disk_full = full);
+            tracing::warn!(full, "the disk under the bindings log");
+        }
+    }
+}
+
+impl Live {
+    /// Takes records into the open batch.
+    fn take(&mut self, records: &[Record]) {
+        for record in records {
+            let partition = record.partition as usize;
+            let previous = self.bound.hashes[partition].unwrap_or(0);
+            let chain = self.batch.parts[partition].get_or_insert_with(|| Chain::after(previous));
+            chain.record(&record.payload);
+            self.batch.records += 1;
+            self.batch.bytes += record.payload.len() as u64;
+            let first = self.batch.appended_at.unwrap_or(u64::MAX);
+            self.batch.appended_at = Some(first.min(record.appended_at));
+        }
+    }
+}
+
+impl Bound {
+    /// The parts of a batch, by partition; what is bound then reaches to their end.
+    fn extend(&mut self, topic: u16, chains: &[Option<Chain>]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (partition, chain) in chains.iter().enumerate() {
+            let Some(chain) = chain else { continue };
+            let (count, hash) = (chain.records(), chain.hash());
+            self.offsets[partition] += count;
+            self.hashes[partition] = Some(hash);
+            let next_offset = self.offsets[partition];
+            let partition = u32::try_from(partition).expect("partitions are numbered by u32");
+            parts.push(Part { topic, partition, next_offset, count, hash });
+        }
+        parts
+    }
+}

@@ -1,0 +1,193 @@
+//! The timely workers: threads that decode records, feed them to the dataflow and step it.
+//!
+//! Contract: each worker takes [`Work`] from its own bounded queue, in order. Records may be dealt to any worker in any
+//! portion: what they mean depends on their bytes and positions alone. All workers are told of every close, advance and
+//! commit, so all frontiers move. An idle worker is parked; whoever hands it work wakes it.
+//!
+//! # Invariants
+//! Nothing is fed before its tick is known. At the end the dataflow is dropped, never closed: closing its inputs would fire
+//! every pending wake-up.
+//!
+//! # Cost
+//! Decoding is most of a record's cost, hence it runs here, on all workers at once, while its batch is still open.
+
+use super::control::Control;
+use super::{EngineError, feed};
+use crate::log::Record;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use timely::execute::execute;
+use timely::worker::Worker;
+use timely::{WorkerConfig, communication::WorkerGuards};
+use weir_dataflows::Config;
+use weir_dataflows::context::{Inputs, build};
+use weir_dataflows::input::Input;
+use weir_dataflows::output::Released;
+
+/// Items of work that may wait for a worker.
+const WORK_MAX: usize = 64;
+/// Records that are dealt to one worker at a time.
+const DEAL: usize = 256;
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Records of the open batch, to decode and keep until it closes.
+    Records(Vec<Record>),
+    /// The open batch is of this tick; from it on, silence timers stand still or run, where that changes.
+    Close {
+        /// The tick.
+        tick: u64,
+        /// What changes.
+        standing: Option<bool>,
+    },
+    /// Nothing more comes before this time.
+    Advance(u64),
+    /// These ticks are bound and count, ascending.
+    Commit(Arc<[u64]>),
+}
+
+/// Hands work to the workers; each holder's work arrives in its order.
+#[derive(Clone)]
+pub(super) struct Lanes {
+    control: Arc<Control>,
+    lanes: Vec<Sender<Work>>,
+    next: usize,
+}
+
+impl Lanes {
+    /// Deals records out, in portions.
+    pub(super) fn deal(&mut self, records: &mut Vec<Record>) -> Result<(), EngineError> {
+        while !records.is_empty() {
+            let portion = if records.len() <= DEAL { std::mem::take(records) } else { records.drain(..DEAL).collect() };
+            self.send(self.next, Work::Records(portion))?;
+            self.next = (self.next + 1) % self.lanes.len();
+        }
+        Ok(())
+    }
+
+    /// Tells every worker.
+    pub(super) fn all(&self, work: &Work) -> Result<(), EngineError> {
+        (0..self.lanes.len()).try_for_each(|worker| self.send(worker, work.clone()))
+    }
+
+    fn send(&self, worker: usize, work: Work) -> Result<(), EngineError> {
+        let sent = self.lanes[worker].send(work);
+        self.control.wake(worker);
+        // A worker's queue is closed only when it has ended: told to, or by a panic.
+        sent.map_err(
+            |_| if self.control.stopping() { EngineError::Stopped } else { EngineError::WorkerEnded { worker } },
+        )
+    }
+}
+
+/// What every worker needs.
+pub(super) struct Setup {
+    pub(super) control: Arc<Control>,
+    pub(super) dataflow: Config,
+    pub(super) feed: feed::Feed,
+    pub(super) released: Sender<Released>,
+}
+
+/// Starts `count` workers.
+pub(super) fn start(count: usize, setup: Setup) -> Result<(WorkerGuards<()>, Lanes), EngineError> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(WORK_MAX)).unzip();
+    let lanes = Lanes { control: Arc::clone(&setup.control), lanes: senders, next: 0 };
+    let receivers: Mutex<Vec<Option<Receiver<Work>>>> = Mutex::new(receivers.into_iter().map(Some).collect());
+    // Timely keeps the setup for as long as any worker lives; the way out must close with worker 0.
+    let released = Mutex::new(Some(setup.released.clone()));
+    let config =
+        timely::Config { communication: timely::CommunicationConfig::Process(count), worker: WorkerConfig::default() };
+    let Setup { control, dataflow, feed, released: _ } = setup;
+    let guards = execute(config, move |worker| {
+        let _guard = control.guard("worker");
+        let index = worker.index();
+        let named = control.workers[index].set(std::thread::current());
+        named.expect("a worker starts once");
+        let take = |slot: &Mutex<Vec<Option<Receiver<Work>>>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner)[index].take().expect("a worker starts once")
+        };
+        let work = take(&receivers);
+        let released = released.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| index == 0);
+        run(worker, &work, &control, &dataflow, feed.clone(), released);
+    });
+    Ok((guards.map_err(|reason| EngineError::Workers { reason })?, lanes))
+}
+
+/// A worker's life.
+fn run(
+    worker: &mut Worker,
+    work: &Receiver<Work>,
+    control: &Control,
+    dataflow: &Config,
+    feed: feed::Feed,
+    released: Option<Sender<Released>>,
+) {
+    // The way out is taken back at the end, whatever of the dataflow is still alive then.
+    let way_out = Rc::new(RefCell::new(released));
+    let sink = Rc::clone(&way_out);
+    let sink = Box::new(move |frame| {
+        if let Some(released) = &*sink.borrow() {
+            // The output has ended: so has the engine, and nothing more is to leave.
+            let _ended = released.send(frame);
+        }
+    });
+    let inputs = build(worker, dataflow, sink);
+    let mut worker_state = State { inputs, open: Vec::new(), feed, first: worker.index() == 0 };
+    while !control.stopping() {
+        match work.try_recv() {
+            Ok(work) => {
+                worker_state.take(work);
+                worker.step();
+            }
+            Err(TryRecvError::Empty) => {
+                worker.step_or_park(None);
+            }
+            Err(TryRecvError::Disconnected) => break,
+        }
+    }
+    way_out.borrow_mut().take();
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+struct State {
+    inputs: Inputs,
+    /// The decoded records of the open batch.
+    open: Vec<Input>,
+    feed: feed::Feed,
+    /// Whether it is the worker that feeds what is fed once.
+    first: bool,
+}
+
+impl State {
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Records(records) => {
+                self.open.extend(records.iter().map(|record| self.feed.input(record)));
+            }
+            Work::Close { tick, standing } => {
+                for input in self.open.drain(..) {
+                    self.inputs.events.send((input, tick, 1));
+                }
+                if let Some(standing) = standing.filter(|_| self.first) {
+                    self.inputs.silence.send((standing, tick, 1));
+                }
+            }
+            Work::Advance(time) => {
+                self.inputs.events.advance_to(time);
+                self.inputs.silence.advance_to(time);
+            }
+            Work::Commit(ticks) => {
+                let Some(last) = ticks.last() else { return };
+                if self.first {
+                    ticks.iter().for_each(|tick| self.inputs.commits.send(*tick));
+                }
+                self.inputs.commits.advance_to(last + 1);
+            }
+        }
+    }
+}

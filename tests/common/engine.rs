@@ -1,0 +1,275 @@
+//! What the engine's tests have in common: logs in a folder, a sink that folds frames, a clock that can be stepped.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: each test file uses its part"
+)]
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use weir::engine::{self, EngineConfig, EngineError, EngineHandle, FrameSink, SystemTimeSource, TimeSource};
+use weir::log::embedded::{Embedded, EmbeddedConfig};
+use weir::log::{Log, NewRecord, Position};
+use weir::shutdown::Shutdown;
+use weir::simulation::{Fleet, FleetConfig};
+use weir::status::Status;
+use weir::verdicts::Verdicts;
+use weir_schemas::event::TestEvent;
+use weir_schemas::row::{Row, Value};
+use weir_schemas::update::{Digest, Frame};
+use weir_schemas::view::{VIEWS, view_index};
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A clock that is off by so many ms.
+#[derive(Debug, Default)]
+pub(crate) struct Stepped {
+    system: SystemTimeSource,
+    pub(crate) offset_ms: AtomicI64,
+}
+
+impl Stepped {
+    pub(crate) fn by(offset_ms: i64) -> Arc<Stepped> {
+        Arc::new(Stepped { offset_ms: AtomicI64::new(offset_ms), ..Stepped::default() })
+    }
+}
+
+impl TimeSource for Stepped {
+    fn wall_ms(&self) -> u64 {
+        self.system.wall_ms().checked_add_signed(self.offset_ms.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.system.elapsed()
+    }
+}
+
+/// What a client that folds every frame knows.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    pub(crate) epoch: String,
+    pub(crate) live: bool,
+    pub(crate) time: u64,
+    pub(crate) rows: Vec<BTreeSet<Row>>,
+    pub(crate) digests: Vec<Digest>,
+    /// The digests at each frame's end.
+    pub(crate) history: BTreeMap<u64, Vec<Digest>>,
+}
+
+/// Folds frames and holds them to their contract.
+#[derive(Debug, Default)]
+pub(crate) struct Fold {
+    state: Mutex<Folded>,
+    changed: Condvar,
+    /// Told of each frame's end and digests.
+    pub(crate) tell: bool,
+}
+
+impl FrameSink for Fold {
+    fn epoch(&self, epoch: Arc<str>) {
+        let mut state = self.state.lock().unwrap();
+        assert!(state.epoch.is_empty(), "named once");
+        state.epoch = epoch.to_string();
+    }
+
+    fn frame(&self, frame: Frame) {
+        let mut state = self.state.lock().unwrap();
+        assert!(!state.epoch.is_empty(), "the epoch is named before the first frame");
+        assert_eq!((frame.lower, frame.views.len()), (state.time, VIEWS.len()), "frames follow each other without gap");
+        assert!(frame.upper > frame.lower);
+        let Folded { rows, digests, history, time, .. } = &mut *state;
+        rows.resize(VIEWS.len(), BTreeSet::new());
+        digests.resize(VIEWS.len(), Digest::default());
+        for ((view, rows), digest) in frame.views.iter().zip(rows).zip(digests.iter_mut()) {
+            for update in &view.updates {
+                let fits = if update.diff > 0 { rows.insert(update.row.clone()) } else { rows.remove(&update.row) };
+                assert!(fits, "an update that does not fit at {}: {update:?}", frame.upper);
+                digest.apply(&update.row, update.diff);
+            }
+            assert_eq!(*digest, view.digest, "the frame's digest is that of the rows at {}", frame.upper);
+        }
+        *time = frame.upper;
+        history.insert(frame.upper, digests.clone());
+        if self.tell {
+            println!("F {} {}", frame.upper, name(digests));
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn live(&self) {
+        self.state.lock().unwrap().live = true;
+        self.changed.notify_all();
+    }
+}
+
+/// A short name of all digests.
+pub(crate) fn name(digests: &[Digest]) -> String {
+    digests.iter().map(Digest::to_string).collect::<Vec<_>>().join("-")
+}
+
+impl Fold {
+    /// Looks at what is folded.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Folded) -> T) -> T {
+        look(&self.state.lock().unwrap())
+    }
+
+    /// Waits until what is folded is as wanted.
+    pub(crate) fn wait(&self, what: &str, mut wanted: impl FnMut(&Folded) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.state.lock().unwrap();
+        while !wanted(&state) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited in vain until {what}; time is {}", state.time);
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+}
+
+impl Folded {
+    /// The rows of a view.
+    pub(crate) fn view(&self, name: &str) -> impl Iterator<Item = &Row> {
+        self.rows.get(view_index(name).unwrap()).into_iter().flatten()
+    }
+
+    /// The sum of a column over a project's rows of a view.
+    pub(crate) fn sum(&self, view: &str, project: &str, column: &str) -> i64 {
+        let index = VIEWS[view_index(view).unwrap()].column(column).unwrap();
+        let rows = self.view(view).filter(|row| row.column(0) == Value::Str(project));
+        rows.map(|row| if let Value::Int(value) = row.column(index) { value } else { 0 }).sum()
+    }
+}
+
+/// The two logs of a folder.
+pub(crate) struct Logs {
+    pub(crate) events: Arc<Embedded>,
+    pub(crate) bindings: Arc<Embedded>,
+}
+
+impl Logs {
+    pub(crate) fn open(folder: &Path) -> Logs {
+        let open = |name: &str, partitions| {
+            let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.join(name), name) };
+            Arc::new(Embedded::open(config, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}")).0)
+        };
+        Logs { events: open("weir.events", 4), bindings: open("weir.bindings", 1) }
+    }
+
+    /// Appends events and waits until they are durable.
+    pub(crate) fn append<'e>(&self, events: impl IntoIterator<Item = &'e TestEvent<'e>>) -> Vec<Position> {
+        let records = events.into_iter().map(|event| NewRecord {
+            partition: self.events.partition_of(event.stream_id.as_bytes()),
+            payload: Bytes::from(serde_json::to_vec(event).unwrap()),
+        });
+        let records: Vec<_> = records.collect();
+        if records.is_empty() { Vec::new() } else { self.events.append(records).unwrap().wait().unwrap() }
+    }
+}
+
+/// A copy of a folder of logs that nobody has open.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            assert!(std::fs::copy(entry.path(), target).is_ok())
+        }
+    }
+}
+
+/// A running engine with everything around it.
+pub(crate) struct Running {
+    pub(crate) fold: Arc<Fold>,
+    pub(crate) status: Status,
+    pub(crate) verdicts: Arc<Verdicts>,
+    pub(crate) shutdown: Shutdown,
+    handle: EngineHandle,
+}
+
+pub(crate) fn config(workers: usize) -> EngineConfig {
+    EngineConfig { workers, ..EngineConfig::default() }
+}
+
+impl Running {
+    pub(crate) fn start(config: EngineConfig, logs: &Logs) -> Running {
+        Running::with(config, logs, Fold::default())
+    }
+
+    /// The same, once the past is replayed.
+    pub(crate) fn live(config: EngineConfig, logs: &Logs) -> Running {
+        let engine = Running::start(config, logs);
+        engine.fold.wait("the past is replayed", |folded| folded.live);
+        engine
+    }
+
+    pub(crate) fn with(config: EngineConfig, logs: &Logs, fold: Fold) -> Running {
+        let (fold, status) = (Arc::new(fold), Status::default());
+        let (verdicts, shutdown) = (Arc::new(Verdicts::default()), Shutdown::default());
+        let (events, bindings) = (Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings));
+        let sink = Arc::<Fold>::clone(&fold);
+        let (told, board, token) = (status.clone(), Arc::clone(&verdicts), shutdown.clone());
+        let handle = engine::start(config, events, bindings, sink, told, board, token).unwrap();
+        Running { fold, status, verdicts, shutdown, handle }
+    }
+
+    /// Waits until these records are released.
+    pub(crate) fn wait_released(&self, positions: &[Position]) {
+        for position in positions {
+            if let Some(verdict) = self.verdicts.wait_for(*position) {
+                verdict.blocking_recv().unwrap();
+            }
+        }
+    }
+
+    /// Ends it in order.
+    pub(crate) fn end(self) -> Arc<Fold> {
+        self.shutdown.trigger();
+        self.handle.join().unwrap();
+        self.fold
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn fails(self) -> (EngineError, Arc<Fold>) {
+        let error = self.handle.join().expect_err("it ends with an error");
+        assert!(self.shutdown.triggered(), "an engine that fails ends the process");
+        (error, self.fold)
+    }
+}
+
+/// A fleet whose time is given.
+pub(crate) struct Load {
+    fleet: Fleet,
+    now_ms: u64,
+}
+
+impl Load {
+    pub(crate) fn new(seed: u64, rate: u32) -> Load {
+        let now_ms = SystemTimeSource::default().wall_ms() - 120_000;
+        Load { fleet: Fleet::new(seed, FleetConfig { rate, ..FleetConfig::default() }), now_ms }
+    }
+
+    /// What happens within the next so many ms.
+    pub(crate) fn next(&mut self, ms: u64) -> Vec<TestEvent<'static>> {
+        self.now_ms += ms;
+        self.fleet.advance(self.now_ms)
+    }
+}
+
+/// A passed test, the `number`th event of its stream, in the project `counted`.
+pub(crate) fn counted(stream: &str, number: u64) -> TestEvent<'static> {
+    let json = format!(
+        r#"{{"eventId":"{stream}#{number}","eventType":"test_passed","streamId":"{stream}","version":{number},"timestamp":5,
+            "data":{{"testName":"t{number}","testSuiteName":"unit","duration":2.5}},"metadata":{{"project":"counted"}}}}"#
+    );
+    // Events borrow their text; that of a test may live as long as the test.
+    serde_json::from_str(json.leak()).unwrap()
+}

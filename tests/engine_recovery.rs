@@ -1,0 +1,223 @@
+//! The engine over real logs: what it shows survives restarts, a stepped clock, other numbers of workers; it refuses a log
+//! that was changed, ends when it is fenced, and drains at the end.
+
+#[path = "common/engine.rs"]
+mod rig;
+
+use rig::{Load, Logs, Running, Stepped, config, counted};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir::engine::{Body, Counting, EngineConfig, EngineError, Entry};
+use weir::log::{Log, NewRecord, Record};
+use weir_schemas::event::TestEvent;
+use weir_schemas::update::Digest;
+
+/// Every binding in the log with its tick, and whether it counts.
+fn bindings(logs: &Logs) -> Vec<(Entry, bool)> {
+    let mut reader = logs.bindings.reader(&[0]).unwrap();
+    let (mut records, mut counting) = (Vec::new(), Counting::default());
+    while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {}
+    let entries = records.iter().map(|record| Entry::decode(&record.payload).unwrap());
+    entries.map(|entry| (entry.clone(), counting.counts(&entry))).collect()
+}
+
+fn events(logs: &Logs) -> Vec<Record> {
+    let mut reader = logs.events.reader(&[0; 4]).unwrap();
+    let mut records = Vec::new();
+    while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {}
+    records
+}
+
+#[test]
+fn a_restart_shows_the_same_at_every_position_whatever_the_number_of_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut load = Load::new(7, 3_000);
+    let (mut history, mut epochs) = (BTreeMap::<u64, Vec<Digest>>::new(), Vec::new());
+    let mut rows = Vec::new();
+    for workers in [2, 1, 4, 2] {
+        let logs = Logs::open(folder.path());
+        let engine = Running::start(config(workers), &logs);
+        for _ in 0..6 {
+            let positions = logs.append(&load.next(500));
+            engine.wait_released(&positions);
+        }
+        // What nobody waits for is drained.
+        logs.append(&load.next(500));
+        let fold = engine.end();
+        fold.look(|folded| {
+            epochs.push(folded.epoch.clone());
+            assert!(folded.live && folded.rows[0].len() > 5, "{} runs", folded.rows[0].len());
+            for (time, digests) in &history {
+                assert_eq!(folded.history.get(time), Some(digests), "position {time} with {workers} workers");
+            }
+            history.extend(folded.history.iter().map(|(time, digests)| (*time, digests.clone())));
+            rows.push(folded.rows.iter().map(std::collections::BTreeSet::len).sum::<usize>());
+        });
+    }
+    assert!(rows.is_sorted() && rows[0] > 100, "every life went on from the one before it: {rows:?}");
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+}
+
+#[test]
+fn everything_durable_at_the_end_is_released_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let engine = Running::live(config(2), &logs);
+    let total = 20_000;
+    let events: Vec<_> =
+        (0..20).flat_map(|stream| (1..=1_000).map(move |n| counted(&format!("s{stream}"), n))).collect();
+    let positions = logs.append(&events);
+    let verdicts = Arc::clone(&engine.verdicts);
+    let fold = engine.end();
+    assert_eq!(fold.look(|folded| folded.sum("run_progress", "counted", "finished")), total);
+    assert!(positions.iter().all(|position| verdicts.wait_for(*position).is_none()), "each verdict was given");
+}
+
+#[test]
+fn a_stepped_clock_changes_no_position_and_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut history = BTreeMap::<u64, Vec<Digest>>::new();
+    let hour = 3_600_000;
+    for (life, (offset, behind, ahead)) in
+        [(0, false, false), (-hour, true, false), (hour, false, true), (0, true, false)].into_iter().enumerate()
+    {
+        let logs = Logs::open(folder.path());
+        let time = Stepped::by(offset);
+        let engine = Running::start(EngineConfig { time, ..config(2) }, &logs);
+        let before = history.last_key_value().map_or(0, |(time, _)| *time);
+        let events: Vec<TestEvent<'_>> = (1..=50).map(|number| counted(&format!("life{life}"), number)).collect();
+        engine.wait_released(&logs.append(&events));
+        engine.fold.wait("a second has passed", |folded| folded.time > before + 1_000);
+        let clock = engine.status.get().clock;
+        assert_eq!((clock.behind_ms > 0, clock.ahead_ms > 0), (behind, ahead), "life {life}: {clock:?}");
+        assert_eq!(clock.remedy.is_some(), behind || ahead);
+        engine.end().look(|folded| {
+            assert!(history.iter().all(|(time, digests)| folded.history.get(time) == Some(digests)), "life {life}");
+            assert_eq!(folded.sum("run_progress", "counted", "finished"), 50 * (life as i64 + 1));
+            history.clone_from(&folded.history);
+        });
+    }
+}
+
+/// A folder with the bindings of one log beside another log, made by `change` from the records of the first.
+fn tampered(change: impl Fn(&mut Vec<Record>)) -> EngineError {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let logs = Logs::open(folder.path());
+    let engine = Running::start(config(1), &logs);
+    let events: Vec<_> = (1..=40).flat_map(|n| (0..8).map(move |stream| counted(&format!("s{stream}"), n))).collect();
+    for portion in events.chunks(100) {
+        engine.wait_released(&logs.append(portion));
+    }
+    engine.end();
+    let mut records = self::events(&logs);
+    change(&mut records);
+    drop(logs);
+    rig::copy(&folder.path().join("weir.bindings"), &other.path().join("weir.bindings"));
+    let logs = Logs::open(other.path());
+    let records = records.into_iter().map(|Record { partition, payload, .. }| NewRecord { partition, payload });
+    logs.events.append(records.collect()).unwrap().wait().unwrap();
+    let (error, fold) = Running::start(config(1), &logs).fails();
+    assert!(!fold.look(|folded| folded.live));
+    error
+}
+
+#[test]
+fn a_log_that_was_changed_is_refused() {
+    let is = |error: &EngineError, said: &str| {
+        let EngineError::Mismatch { tick, to, .. } = error else { panic!("{error}") };
+        let text = error.to_string();
+        assert!(*tick > 0 && *to > 0 && text.contains(said) && text.contains("partition"), "{text}");
+    };
+    is(&tampered(|records| records[0].payload = bytes::Bytes::from_static(b"{}")), "not those that were bound");
+    is(&tampered(|records| drop(records.remove(3))), "not those that were bound");
+    is(&tampered(|records| drop(records.pop())), "records are missing");
+    is(&tampered(|records| records.clear()), "records are missing");
+    is(&tampered(|records| records.swap(0, 200)), "not those that were bound");
+}
+
+#[test]
+fn a_newer_start_fences_the_older_incarnation() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let engine = Running::start(config(2), &logs);
+    engine.wait_released(&logs.append(&[counted("before", 1)]));
+    let newer = Entry { incarnation: 42, body: Body::Start { assignment: vec![0; 4] } }.encode();
+    logs.bindings.append(vec![NewRecord { partition: 0, payload: newer.into() }]).unwrap().wait().unwrap();
+    logs.append(&[counted("after", 1)]);
+    let (error, fold) = engine.fails();
+    assert!(matches!(error, EngineError::Fenced { by: 42 }), "{error}");
+    let counted_to =
+        bindings(&logs).iter().filter(|(_, counts)| *counts).fold(0, |last, (entry, _)| match &entry.body {
+            Body::Binding(binding) => last.max(binding.tick),
+            _ => last,
+        });
+    fold.look(|folded| {
+        assert_eq!(folded.sum("run_progress", "counted", "finished"), 1, "what came after is not shown");
+        assert!(folded.time <= counted_to, "{} was released, {counted_to} is the last that counts", folded.time);
+    });
+    // The next incarnation binds it anew.
+    let fold = Running::live(config(2), &logs).end();
+    assert_eq!(fold.look(|folded| folded.sum("run_progress", "counted", "finished")), 2);
+}
+
+#[test]
+fn an_outage_is_marked_in_the_bindings() {
+    let folder = tempfile::tempdir().unwrap();
+    for life in 0..3 {
+        let logs = Logs::open(folder.path());
+        let engine = Running::start(config(1), &logs);
+        engine.wait_released(&logs.append(&[counted(&format!("life{life}"), 1)]));
+        engine.end();
+    }
+    let logs = Logs::open(folder.path());
+    let entries = bindings(&logs);
+    assert!(entries.iter().all(|(_, counts)| *counts));
+    let (mut last, mut begins, mut lives) = (0, false, 0);
+    for (entry, _) in &entries {
+        match &entry.body {
+            Body::Start { assignment } => {
+                begins = true;
+                assert_eq!(assignment, &[0; 4]);
+            }
+            Body::Binding(binding) => {
+                assert!(binding.tick > last && binding.tick % 10 == 0, "{} after {last}", binding.tick);
+                if std::mem::take(&mut begins) && last > 0 {
+                    assert_eq!((binding.tick, binding.parts.len()), (last + 10, 0), "the very next tick, empty");
+                    lives += 1;
+                }
+                last = binding.tick;
+            }
+            Body::Digests { .. } => {}
+        }
+    }
+    assert_eq!(lives, 2);
+}
+
+#[test]
+fn digests_of_whole_minutes_are_recorded_and_a_different_past_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    // A minute passes at once.
+    let time = Stepped::by(0);
+    let engine = Running::start(EngineConfig { time: Arc::<Stepped>::clone(&time), ..config(2) }, &logs);
+    engine.wait_released(&logs.append(&[counted("s", 1)]));
+    time.offset_ms.store(61_000, std::sync::atomic::Ordering::SeqCst);
+    engine.fold.wait("a minute has passed", |folded| folded.time > folded.history.keys().next().unwrap() + 60_000);
+    engine.end();
+    let recorded = bindings(&logs).into_iter().find(|(entry, _)| matches!(entry.body, Body::Digests { .. }));
+    let (Entry { body: Body::Digests { tick, epoch, mut views }, .. }, true) = recorded.expect("a minute was recorded")
+    else {
+        panic!("it counts");
+    };
+    // The same past is accepted.
+    let fold = Running::live(config(1), &logs).end();
+    let last =
+        fold.look(|folded| folded.history.range(..=tick).next_back().map(|(_, digests)| digests.clone())).unwrap();
+    assert_eq!(views, last.iter().map(|digest| digest.0).collect::<Vec<_>>());
+    views[2] ^= 1;
+    let incarnation = bindings(&logs).last().unwrap().0.incarnation;
+    let lie = Entry { incarnation, body: Body::Digests { tick, epoch, views } }.encode();
+    logs.bindings.append(vec![NewRecord { partition: 0, payload: lie.into() }]).unwrap().wait().unwrap();
+    let (error, _) = Running::start(config(1), &logs).fails();
+    assert!(matches!(error, EngineError::Digest { view: "test_results", tick: at, .. } if at == tick), "{error}");
+}
