@@ -1,5 +1,6 @@
 //! The engine over real logs: what it shows survives restarts, a stepped clock, other numbers of workers; it refuses a log
 //! that was changed, ends when it is fenced, and drains at the end.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 #[path = "common/engine.rs"]
 mod rig;
