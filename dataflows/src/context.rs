@@ -17,14 +17,16 @@ use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
-use crate::views::{run_progress, suite_progress};
+use crate::views::{failure_patterns, live_metrics, rejects, run_progress, suite_progress};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _};
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
-use weir_schemas::view::{MISSING, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS};
+use weir_schemas::view::{
+    FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS,
+};
 
 /// What feeds the dataflow, on one worker.
 pub struct Inputs {
@@ -98,14 +100,22 @@ fn render<'s>(
         }),
     );
     outputs.add(&TEST_RESULTS, results.rows);
-    let missing_of_runs = runs.flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Missing(row) => Some((row, time, diff)),
-        _ => None,
-    });
     let missing_of_suites = suites.flat_map(|(output, time, diff)| match output {
         SuiteOutput::Missing(row) => Some((row, time, diff)),
         SuiteOutput::Row(_) => None,
     });
+    let missing_of_runs = runs.clone().flat_map(|(output, time, diff)| match output {
+        RunProgressOutput::Missing(row) => Some((row, time, diff)),
+        _ => None,
+    });
+    let awaited = runs.flat_map(|(output, time, diff)| match output {
+        RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
+        _ => None,
+    });
+    let (metrics, late) = live_metrics::render(cx, results.facts.clone(), results.running, awaited);
+    outputs.add(&LIVE_METRICS, metrics);
+    outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, results.facts));
+    outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
     outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_suites));
     (outputs, refusals)
 }

@@ -17,6 +17,8 @@ pub(super) struct Life {
     /// Whether `facts` changed since they were last told.
     changed: bool,
     pub(super) phase: Phase,
+    /// The phase that the workers know, and since when: ended, reopened and ended again within a tick is news.
+    told: (Phase, Option<u64>),
     /// When the run is looked at next; `None` while the silent clock stands still.
     pub(super) check_at: Option<u64>,
     /// The silent clock at its last event.
@@ -92,6 +94,7 @@ impl Life {
             facts,
             changed: true,
             phase: Phase::Running,
+            told: (Phase::Running, None),
             check_at: None,
             heard: 0,
             completed: false,
@@ -204,6 +207,12 @@ impl Life {
         self.phase = phase;
         self.facts.ended_at = Some(now);
         self.changed = true;
+    }
+
+    /// The phase, if it is another than the workers know.
+    pub(super) fn take_phase(&mut self) -> Option<Phase> {
+        let now = (self.phase, self.facts.ended_at);
+        (std::mem::replace(&mut self.told, now) != now).then_some(self.phase)
     }
 
     /// The facts, if they changed since this was last asked.

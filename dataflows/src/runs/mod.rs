@@ -206,16 +206,15 @@ impl Machine for Runs {
         let mut wakes = Vec::new();
         for run in touched {
             let Some(life) = self.lives.get_mut(&run) else { continue };
-            let before = life.phase;
             life.advance(now, &self.silence, self.quiet_ms, self.timeout_ms, self.grace_ms);
-            let (after, facts) = (life.phase, life.take_change());
+            let (phase, told, facts) = (life.phase, life.take_phase(), life.take_change());
             if let Some(facts) = facts {
                 step.emit(RunOutput::Facts(facts), 1);
             }
-            if before != after {
-                self.tell(run, after, step);
+            if let Some(phase) = told {
+                self.tell(run, phase, step);
             }
-            if after == Phase::Evicted {
+            if phase == Phase::Evicted {
                 self.lives.remove(&run);
                 wakes.push(self.departed.insert(run, now, self.late_memory_ms));
             } else {

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod history;
+pub mod oracle;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use weir_dataflows::Config;
