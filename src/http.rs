@@ -35,7 +35,7 @@ const TURNED_AWAY_MAX: usize = 256;
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a client over the limit reads.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
-connection: close\r\ncontent-length: 74\r\n\r\n{\"code\":\"too_many_connections\",\"error\":\"all connections are taken for now\"}";
+connection: close\r\ncontent-length: 75\r\n\r\n{\"code\":\"too_many_connections\",\"error\":\"all connections are taken for now\"}";
 
 /// What holds for connections.
 #[derive(Clone, Copy, Debug)]
@@ -148,11 +148,14 @@ fn turn_away(mut stream: TcpStream, doormen: &Arc<Semaphore>) {
     let Ok(doorman) = Arc::clone(doormen).try_acquire_owned() else { return };
     task::spawn("turn away", async move {
         let said = timeout(TURN_AWAY_TIMEOUT, async {
-            stream.write_all(TURNED_AWAY).await?;
-            stream.shutdown().await?;
-            // Closing on unread bytes would reset the connection and take the answer with it.
-            let mut request = [0; 4_096];
-            while stream.read(&mut request).await? > 0 {}
+            // An answer before its request would be taken for a broken connection.
+            let mut request = [0; 1_024];
+            if stream.read(&mut request).await? > 0 {
+                stream.write_all(TURNED_AWAY).await?;
+                stream.shutdown().await?;
+                // Closing on unread bytes would reset the connection and take the answer with it.
+                while stream.read(&mut request).await? > 0 {}
+            }
             io::Result::Ok(())
         });
         if let Ok(Err(error)) = said.await {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod hub;
+pub mod ingest;
 pub mod log;
 pub mod probes;
 pub mod serve;

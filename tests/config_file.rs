@@ -50,6 +50,8 @@ fn all_problems_are_reported_at_once_with_key_and_line() {
         (6, "engine.workers"),
         (7, "engine.tick_min"),
         (8, "engine.tick_max"),
+        // It must exceed two memories.
+        (11, "log.retention_age"),
         (11, "log.retention_age"),
         (12, "log.segment_size"),
         (14, "hubb"),
@@ -121,6 +123,14 @@ fn every_key_can_come_from_the_environment() {
             assert_eq!((loaded.config, loaded.notices.len()), (Config::default(), 0), "{name}");
         }
     }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_dataflow_and_the_log_outlives_its_memory() {
+    let config = Config::default();
+    let dataflow = config.dataflow("weir.events");
+    assert_eq!(dataflow, weir_dataflows::Config::default());
+    assert!(config.log.retention_age.ms() > dataflow.memory_ms());
 }
 
 #[test]

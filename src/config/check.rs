@@ -95,6 +95,7 @@ fn log(config: &Config, rules: &mut Rules) {
         ("engine.late_memory", engine.late_memory),
         ("engine.stream_memory", engine.stream_memory),
         ("engine.event_id_memory", engine.event_id_memory),
+        ("engine.pattern_memory", engine.pattern_memory),
         ("engine.run_timeout and engine.run_grace together", longest_run(config)),
     ] {
         rules.require(log.retention_age > memory, "log.retention_age", || {
@@ -128,6 +129,7 @@ fn engine(config: &Config, rules: &mut Rules) {
         ("engine.stream_memory", engine.stream_memory),
         ("engine.event_id_memory", engine.event_id_memory),
         ("engine.late_memory", engine.late_memory),
+        ("engine.pattern_memory", engine.pattern_memory),
     ] {
         rules.some_period(key, period);
     }
@@ -138,6 +140,8 @@ fn engine(config: &Config, rules: &mut Rules) {
         format!("{} is shorter than a run may be in state ({})", engine.stream_memory, longest_run(config))
     });
     rules.at_least("engine.max_behind", engine.max_behind, 1);
+    rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
+    rules.at_least("engine.rejects", engine.rejects as u64, 1);
 }
 
 fn sizes(config: &Config, rules: &mut Rules) {

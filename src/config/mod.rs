@@ -78,6 +78,25 @@ impl Config {
         read::read(text, environment)
     }
 
+    /// What the dataflow is told, for a log with this topic.
+    #[must_use]
+    pub fn dataflow(&self, topic: &str) -> weir_dataflows::Config {
+        let engine = &self.engine;
+        weir_dataflows::Config {
+            run_quiet_ms: engine.run_quiet.ms(),
+            run_timeout_ms: engine.run_timeout.ms(),
+            run_grace_ms: engine.run_grace.ms(),
+            stream_memory_ms: engine.stream_memory.ms(),
+            event_id_memory_ms: engine.event_id_memory.ms(),
+            late_memory_ms: engine.late_memory.ms(),
+            pattern_memory_ms: engine.pattern_memory.ms(),
+            failure_patterns: engine.failure_patterns,
+            rejects: engine.rejects,
+            topics: vec![topic.to_owned()],
+            ..weir_dataflows::Config::default()
+        }
+    }
+
     /// Checks every rule that a single value or several together must hold.
     ///
     /// # Errors

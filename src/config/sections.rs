@@ -113,6 +113,12 @@ pub struct Engine {
     pub event_id_memory: Period,
     /// Runs that left are remembered for so long; their events are late.
     pub late_memory: Period,
+    /// A failure pattern without news is forgotten after so long.
+    pub pattern_memory: Period,
+    /// Failure patterns shown a project.
+    pub failure_patterns: usize,
+    /// Rejects kept as rows.
+    pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
     pub max_behind: u64,
 }
@@ -129,6 +135,9 @@ impl Default for Engine {
             stream_memory: Period::from_days(7),
             event_id_memory: Period::from_hours(24),
             late_memory: Period::from_days(30),
+            pattern_memory: Period::from_days(30),
+            failure_patterns: 100,
+            rejects: 10_000,
             max_behind: 500_000,
         }
     }

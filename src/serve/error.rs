@@ -1,0 +1,113 @@
+//! Why a server cannot start or go on, with the exit code and the remedy of each.
+
+use crate::commands::{Exit, Failure};
+use crate::gateway::auth::{OpenToTheWorld, TokensError};
+use crate::log::LogError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The address is open to others and there are no tokens.
+    #[error(transparent)]
+    Open(#[from] OpenToTheWorld),
+    /// The tokens file cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// The data folder cannot be made or written.
+    #[error("cannot use the data folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A log cannot be opened or read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The system does not tell of signals.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    /// A part of the server broke.
+    #[error("{part} broke: {reason}")]
+    Broken {
+        /// Which.
+        part: &'static str,
+        /// What is known.
+        reason: String,
+    },
+}
+
+impl ServeError {
+    /// The exit code and what to do about it.
+    fn verdict(&self) -> (Exit, Option<&'static str>) {
+        match self {
+            ServeError::Listen { source, .. } => (Exit::Environment, Some(listen_remedy(source))),
+            // Their messages say what to do.
+            ServeError::Open(_) | ServeError::Tokens(_) => (Exit::Usage, None),
+            ServeError::Folder { source, .. } => (Exit::Environment, Some(folder_remedy(source))),
+            ServeError::Log(error) => log_verdict(error),
+            ServeError::Signals(_) | ServeError::Broken { .. } => (Exit::Failed, None),
+        }
+    }
+}
+
+fn listen_remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or choose another address with --listen",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose another with --listen",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose a higher one with --listen",
+        _ => "choose another address with --listen",
+    }
+}
+
+fn folder_remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for this user, or choose another with --data"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there, or choose another with --data",
+        _ => "choose another with --data",
+    }
+}
+
+fn log_verdict(error: &LogError) -> (Exit, Option<&'static str>) {
+    match error {
+        LogError::Io { source, .. } => (Exit::Environment, Some(folder_remedy(source))),
+        LogError::Locked { .. } => (
+            Exit::Environment,
+            Some("stop the server that uses this folder, or choose another with --data (and another --listen)"),
+        ),
+        LogError::Version { .. } => {
+            (Exit::Data, Some("start the version of weir that wrote it, or choose another folder with --data"))
+        }
+        LogError::Corrupt { .. } => (
+            Exit::Data,
+            Some("restore the folder from a backup, or move it away and start with an empty one; nothing was changed"),
+        ),
+        LogError::OutOfRange { .. } => (Exit::Data, Some("restore the folder from a backup")),
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Failure {
+        let (exit, remedy) = error.verdict();
+        let failure = Failure::new(exit, &error);
+        match remedy {
+            Some(remedy) => failure.with_remedy(remedy),
+            None => failure,
+        }
+    }
+}

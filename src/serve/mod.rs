@@ -1,0 +1,180 @@
+//! The server: everything that lives in one process, wired together.
+//!
+//! Contract: [`start`] takes a configuration, a listener and a token and returns once requests are answered; recovery goes
+//! on behind it, visible in `/readyz`. [`Server::ended`] returns when shutdown was triggered and everything has ended in
+//! order: readiness goes first, then requests, then the engine, then the log. This is the only module, besides
+//! `commands`, that knows all others.
+//!
+//! # Failure
+//! What keeps it from starting is a [`ServeError`] with a remedy. A panic of any thread ends the process
+//! ([`end_on_panic`]): nothing catches it and goes on with half a state.
+
+mod error;
+mod guard;
+mod signals;
+mod storage;
+
+pub use error::ServeError;
+pub use signals::{end_on_panic, end_on_signals};
+pub use storage::{BINDINGS_TOPIC, EVENTS_TOPIC};
+
+use crate::config::Config;
+use crate::gateway::auth::{Auth, check_listen};
+use crate::gateway::{self, Gateway, page};
+use crate::hub::{self, Hub};
+use crate::log::Log;
+use crate::shutdown::Shutdown;
+use crate::status::{Phase, Status};
+use crate::verdicts::Verdicts;
+use crate::{http, ingest, probes, task, telemetry};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A server that answers requests.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its engine says of itself.
+    pub status: Status,
+    shutdown: Shutdown,
+    http: JoinHandle<()>,
+    gateway: Arc<Gateway>,
+    drain_timeout: Duration,
+    storage: Storage,
+}
+
+/// Opens the configured address.
+///
+/// # Errors
+/// It is taken, not this machine's, or not allowed.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    http::bind(address).map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Starts everything; requests are answered when it returns.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -> Result<Server, ServeError> {
+    let address =
+        listener.local_addr().map_err(|source| ServeError::Listen { address: config.server.listen, source })?;
+    let auth = match &config.auth.tokens_file {
+        Some(path) => Auth::from_file(path)?,
+        None => Auth::open(),
+    };
+    check_listen(address, &auth)?;
+    upkeep(shutdown.clone());
+    let status = Status::default();
+    let storage = open_storage(config, &status).await?;
+    storage.watch_disk(status.clone(), shutdown.clone());
+    storage.retain(status.clone(), shutdown.clone());
+    let verdicts = Arc::new(Verdicts::default());
+    let hub = Hub::new(hub_config(config));
+    let origins = guard::origins(config, &auth);
+    let gateway = Gateway::new(
+        hub.clone(),
+        status.clone(),
+        auth.clone(),
+        origins.clone(),
+        gateway::Config { connections_max: config.server.max_connections, ..gateway::Config::default() },
+        shutdown.clone(),
+    );
+    let ingest = ingest::router(ingest_parts(config, &storage, &status, &verdicts, &shutdown));
+    let router = probes::router(status.clone())
+        .merge(gateway::router(Arc::clone(&gateway)))
+        .merge(page::router())
+        .merge(guard::writers_only(ingest, auth, origins));
+    let limits = http::Limits {
+        connections_max: config.server.max_connections,
+        header_timeout: config.server.header_timeout.duration(),
+        drain_timeout: config.server.drain_timeout.duration(),
+    };
+    let http = task::spawn("http", http::serve(listener, router, limits, shutdown.clone()));
+    Ok(Server { address, status, shutdown, http, gateway, drain_timeout: limits.drain_timeout, storage })
+}
+
+fn hub_config(config: &Config) -> hub::Config {
+    hub::Config {
+        ring_span_ms: config.hub.ring_age.ms(),
+        ring_bytes: config.hub.ring_size.len(),
+        snapshot_rows_max: config.hub.max_snapshot_rows,
+        ..hub::Config::default()
+    }
+}
+
+async fn open_storage(config: &Config, status: &Status) -> Result<Storage, ServeError> {
+    let (config, status) = (config.clone(), status.clone());
+    let opening = tokio::task::spawn_blocking(move || Storage::open(&config, &status));
+    opening.await.map_err(|error| ServeError::Broken { part: "opening the log", reason: error.to_string() })?
+}
+
+fn ingest_parts(
+    config: &Config,
+    storage: &Storage,
+    status: &Status,
+    verdicts: &Arc<Verdicts>,
+    shutdown: &Shutdown,
+) -> ingest::Parts {
+    ingest::Parts {
+        log: Arc::clone(&storage.events) as Arc<dyn Log>,
+        status: status.clone(),
+        verdicts: Arc::clone(verdicts),
+        shutdown: shutdown.clone(),
+        limits: config.limits.limits(),
+        behind_max: config.engine.max_behind,
+        room_bytes: config.ingest.inflight_size.len(),
+        body_timeout: config.ingest.body_timeout.duration(),
+        verdict_timeout: config.ingest.verdict_timeout.duration(),
+        public_url: config.server.public_url.clone(),
+        run_path: page::run_path,
+    }
+}
+
+impl Server {
+    /// Waits until shutdown was triggered and everything has ended in order.
+    ///
+    /// # Errors
+    /// Something did not end in order.
+    pub async fn ended(self) -> Result<(), ServeError> {
+        self.shutdown.wait().await;
+        self.status.update(|status| status.phase = Phase::Draining);
+        let http = self.http.await;
+        if tokio::time::timeout(self.drain_timeout, self.gateway.drained()).await.is_err() {
+            tracing::warn!("{} clients were still connected and are cut off", self.gateway.connections());
+        }
+        let storage = self.storage;
+        let closing = tokio::task::spawn_blocking(move || storage.close()).await;
+        http.map_err(|error| ServeError::Broken { part: "the HTTP server", reason: error.to_string() })?;
+        closing.map_err(|error| ServeError::Broken { part: "closing the log", reason: error.to_string() })
+    }
+}
+
+/// Serves until SIGINT or SIGTERM; a second one ends the process at once.
+///
+/// # Errors
+/// As [`start`] and [`Server::ended`].
+pub async fn until_signal(config: &Config) -> Result<(), ServeError> {
+    let shutdown = Shutdown::default();
+    end_on_signals(shutdown.clone())?;
+    let server = start(config, listen(config.server.listen)?, shutdown).await?;
+    tracing::info!("listening on http://{}", server.address);
+    server.ended().await
+}
+
+/// Folds histograms while nobody scrapes, so that they stay small.
+fn upkeep(shutdown: Shutdown) {
+    let metrics = telemetry::metrics();
+    task::spawn("metrics upkeep", async move {
+        let mut interval = tokio::time::interval(telemetry::UPKEEP);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => metrics.run_upkeep(),
+                () = shutdown.wait() => break,
+            }
+        }
+    });
+}
