@@ -67,8 +67,8 @@ pub(crate) struct Folded {
 pub(crate) struct Fold {
     state: Mutex<Folded>,
     changed: Condvar,
-    /// Told of each frame's end and digests.
-    pub(crate) tell: bool,
+    /// Whether each frame's end and digests are printed.
+    tell: bool,
 }
 
 impl FrameSink for Fold {
@@ -115,6 +115,11 @@ pub(crate) fn name(digests: &[Digest]) -> String {
 }
 
 impl Fold {
+    /// One that prints each frame's end and digests.
+    pub(crate) fn telling() -> Fold {
+        Fold { tell: true, ..Fold::default() }
+    }
+
     /// Looks at what is folded.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Folded) -> T) -> T {
         look(&self.state.lock().unwrap())
