@@ -3,6 +3,7 @@
 //! This library owns all I/O around the dataflow of `weir-dataflows`: decoding, the log, HTTP ingest, the engine that owns
 //! the workers, the hub, the gateway and the commands. ARCHITECTURE.md has the map.
 
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod decode;

@@ -4,6 +4,8 @@
 //! returns a [`Failure`], which is printed once, here, as one line: what failed, why, and what to do about it.
 
 pub mod check_config;
+pub mod demo;
+pub mod send;
 pub mod serve;
 
 use crate::config::LogFormat;
@@ -36,6 +38,10 @@ pub struct LogArgs {
 enum Command {
     /// Run the server: take events, keep the numbers, serve the page
     Serve(serve::Args),
+    /// Show everything at work: a server and a simulated fleet that reports to it
+    Demo(demo::Args),
+    /// Give test results to a server
+    Send(Box<send::Args>),
     /// Check a configuration file and report every problem
     CheckConfig(check_config::Args),
 }
@@ -46,6 +52,8 @@ pub fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     let result = match command {
         Command::Serve(args) => serve::run(args, &log),
+        Command::Demo(args) => demo::run(args, &log),
+        Command::Send(args) => send::run(*args),
         Command::CheckConfig(args) => check_config::run(args),
     };
     match result {

@@ -1,0 +1,123 @@
+//! What `weir send` tells people, and whether all went well.
+
+use super::delivery::Receipt;
+use super::parcel::Parcel;
+use crate::commands::{Exit, Failure};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
+
+/// Of many alike, so many are shown.
+const SHOWN_MAX: usize = 3;
+
+/// The story of one call.
+#[derive(Default)]
+pub(super) struct Report {
+    taken: usize,
+    taken_late: usize,
+    events: u64,
+    rejected: u64,
+    problems: usize,
+    spooled: usize,
+}
+
+/// Says how many are not shown.
+fn more(title: &str, all: u64, listed: usize) {
+    let shown = listed.min(SHOWN_MAX) as u64;
+    if all > shown {
+        eprintln!("weir: {title}: and {} more", all - shown);
+    }
+}
+
+impl Report {
+    /// Something will not be delivered, or is not acceptable.
+    pub(super) fn problem(&mut self, text: &str) {
+        self.problems += 1;
+        eprintln!("weir: {text}");
+    }
+
+    /// Something that may still turn out well.
+    pub(super) fn warn(&self, text: &str) {
+        eprintln!("weir: {text}");
+    }
+
+    /// The server has a parcel.
+    pub(super) fn taken(&mut self, title: &str, receipt: &Receipt) {
+        self.taken += 1;
+        self.events += receipt.accepted();
+        self.rejected += receipt.rejected();
+        for rejected in receipt.rejected.iter().take(SHOWN_MAX) {
+            let field = if rejected.field.is_empty() { String::new() } else { format!("{}: ", rejected.field) };
+            eprintln!("weir: {title}: event {} is not acceptable: {field}{}", rejected.index + 1, rejected.reason);
+        }
+        more(title, receipt.rejected(), receipt.rejected.len());
+        for issue in receipt.issues.iter().take(SHOWN_MAX) {
+            let line = issue.line.map_or(String::new(), |line| format!(" line {line}:"));
+            eprintln!("weir: {title}:{line} {}", issue.message);
+        }
+        more(title, receipt.issue_count as u64, receipt.issues.len());
+    }
+
+    /// The server has a parcel that had waited.
+    pub(super) fn taken_late(&mut self, title: &str, receipt: &Receipt) {
+        self.taken(title, receipt);
+        self.taken -= 1;
+        self.taken_late += 1;
+    }
+
+    /// A parcel waits in the spool; so many older ones were dropped for it.
+    pub(super) fn spooled(&mut self, dropped: usize) {
+        self.spooled += 1;
+        if dropped > 0 {
+            self.problem(&format!("the spool is full: dropped its {dropped} oldest"));
+        }
+    }
+
+    pub(super) fn spool_folder(&self, folder: &Path) {
+        if self.spooled > 0 {
+            eprintln!("weir: kept in {}; the next `weir send` delivers it", folder.display());
+        }
+    }
+
+    pub(super) fn still_waiting(&mut self, count: usize) {
+        self.problem(&format!("{count} still wait in the spool"));
+    }
+
+    pub(super) fn waiting_elsewhere(&self, count: usize, to: &str) {
+        if count > 0 {
+            eprintln!("weir: {count} in the spool wait for another server than {to}");
+        }
+    }
+
+    /// Where the run can be seen: on standard output, for scripts.
+    pub(super) fn page(&self, url: &str) {
+        println!("{url}");
+    }
+
+    /// Sums up; decides on the exit code.
+    pub(super) fn close(self, strict: bool) -> Result<(), Failure> {
+        let Report { taken, taken_late, events, rejected, problems, spooled } = self;
+        let late = if taken_late > 0 { format!(", {taken_late} from the spool") } else { String::new() };
+        if taken + taken_late > 0 {
+            eprintln!("weir: delivered {taken}{late}: {events} events accepted, {rejected} not acceptable");
+        }
+        if strict && (problems > 0 || spooled > 0 || rejected > 0) {
+            return Err(Failure::new(Exit::Failed, &Unwell { problems, spooled, rejected }));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("--strict: {problems} problems, {spooled} kept in the spool, {rejected} events not acceptable")]
+struct Unwell {
+    problems: usize,
+    spooled: usize,
+    rejected: u64,
+}
+
+/// A progress bar over all bytes; shown on a terminal only.
+pub(super) fn bar(parcels: &[Parcel]) -> ProgressBar {
+    let bytes = parcels.iter().map(|parcel| parcel.body.len() as u64).sum();
+    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {wide_msg}");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
