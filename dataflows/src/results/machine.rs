@@ -82,10 +82,9 @@ impl Results {
         Shown {
             standing: Some(standing),
             row: Some(test_results::row(&mut self.writer, test, &standing)),
-            missing: tests
-                .ended_at
-                .filter(|_| standing.outcome.is_none())
-                .map(|ended_at| missing::not_finished(&mut self.writer, &test.names, ended_at)),
+            missing: tests.ended_at.filter(|_| standing.outcome.is_none()).map(|ended_at| {
+                missing::not_finished(&mut self.writer, &test.names, ended_at, test.origin.worker.as_deref())
+            }),
             facts: test.facts(run, id),
         }
     }

@@ -8,25 +8,25 @@ use crate::facts::TestNames;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::MISSING;
 
-/// The row of a test that began and did not end before its run did.
-pub fn not_finished(writer: &mut RowWriter, names: &TestNames, since: u64) -> Row {
-    row(writer, [&names.project, &names.run, "not_finished", &names.test], 1, since)
+/// The row of a test that began and did not end before its run did, and the worker that it began on.
+pub fn not_finished(writer: &mut RowWriter, names: &TestNames, since: u64, worker: Option<&str>) -> Row {
+    row(writer, [&names.project, &names.run, "not_finished", &names.test], 1, since, worker)
 }
 
 /// The row of announced tests of a suite (or, with an empty name, of the run) that never began.
 pub fn not_started(writer: &mut RowWriter, project: &str, run: &str, suite: &str, count: u64, since: u64) -> Row {
-    row(writer, [project, run, "not_started", suite], count, since)
+    row(writer, [project, run, "not_started", suite], count, since, None)
 }
 
 /// The row of a run that fell silent.
 pub fn abandoned(writer: &mut RowWriter, project: &str, run: &str, since: u64) -> Row {
-    row(writer, [project, run, "abandoned", ""], 1, since)
+    row(writer, [project, run, "abandoned", ""], 1, since, None)
 }
 
-fn row(writer: &mut RowWriter, key: [&str; 4], count: u64, since: u64) -> Row {
+fn row(writer: &mut RowWriter, key: [&str; 4], count: u64, since: u64, worker: Option<&str>) -> Row {
     for part in key {
         writer.str(part);
     }
-    writer.uint(count).uint(since).null();
+    writer.uint(count).uint(since).opt_str(worker);
     writer.finish(&MISSING)
 }

@@ -198,6 +198,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         metadata: Metadata {
             project: Text::from(stream.project),
             branch: dice.one_in(3).then(|| Text::from("main")),
+            worker: dice.one_in(2).then(|| Text::from("w1")),
             user_id: dice.one_in(3).then(|| Text::from("ann")),
             source: stream.report.then(|| Text::from("junit")),
             ..Metadata::default()

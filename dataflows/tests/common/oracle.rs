@@ -476,21 +476,21 @@ pub fn missing(runs: &BTreeMap<Id, Run>) -> Vec<Row> {
     for run in runs.values() {
         let Some(since) = run.ended_at else { continue };
         let (all, (project, name)) = (tests(run), names(run));
-        let mut row = |kind: &str, id: &str, count: u64| {
+        let mut row = |kind: &str, id: &str, count: u64, worker: Option<&str>| {
             let mut writer = RowWriter::default();
-            writer.str(&project).str(&name).str(kind).str(id).uint(count).uint(since).null();
+            writer.str(&project).str(&name).str(kind).str(id).uint(count).uint(since).opt_str(worker);
             rows.push(writer.finish(&MISSING));
         };
         if run.phase == "abandoned" {
-            row("abandoned", "", 1);
+            row("abandoned", "", 1, None);
         }
         for test in all.values().filter(|test| test.outcome().is_none()) {
-            row("not_finished", &test.first.names.test, 1);
+            row("not_finished", &test.first.names.test, 1, test.first.origin.worker.as_deref());
         }
         if let (Some(planned), true) = planned(run) {
             let never = planned.saturating_sub(all.len() as u64);
             if never > 0 {
-                row("not_started", "", never);
+                row("not_started", "", never, None);
             }
         }
         let streams = suites(run, None);
@@ -506,7 +506,7 @@ pub fn missing(runs: &BTreeMap<Id, Run>) -> Vec<Row> {
             if planned > started {
                 let told =
                     run.events.iter().find(|(_, event)| event.suite == id).map(|(_, event)| event).expect("named");
-                row("not_started", &told.names.suite, planned - started);
+                row("not_started", &told.names.suite, planned - started, None);
             }
         }
     }
