@@ -1,6 +1,7 @@
 //! Why a server cannot start or go on, with the exit code and the remedy of each.
 
 use crate::commands::{Exit, Failure};
+use crate::engine::EngineError;
 use crate::gateway::auth::{OpenToTheWorld, TokensError};
 use crate::log::LogError;
 use std::io;
@@ -37,6 +38,9 @@ pub enum ServeError {
     /// A log cannot be opened or read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The engine ended by itself.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The system does not tell of signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -59,6 +63,7 @@ impl ServeError {
             ServeError::Open(_) | ServeError::Tokens(_) => (Exit::Usage, None),
             ServeError::Folder { source, .. } => (Exit::Environment, Some(folder_remedy(source))),
             ServeError::Log(error) => log_verdict(error),
+            ServeError::Engine(error) => engine_verdict(error),
             ServeError::Signals(_) | ServeError::Broken { .. } => (Exit::Failed, None),
         }
     }
@@ -98,6 +103,25 @@ fn log_verdict(error: &LogError) -> (Exit, Option<&'static str>) {
             Some("restore the folder from a backup, or move it away and start with an empty one; nothing was changed"),
         ),
         LogError::OutOfRange { .. } => (Exit::Data, Some("restore the folder from a backup")),
+    }
+}
+
+fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
+    match error {
+        EngineError::Log(error) => log_verdict(error),
+        EngineError::Partitions { .. }
+        | EngineError::Topic { .. }
+        | EngineError::Entry { .. }
+        | EngineError::Backwards { .. } => (Exit::Data, Some("restore the folder from a backup")),
+        // Their messages say what to do.
+        EngineError::Mismatch { .. } | EngineError::Unbound { .. } | EngineError::Digest { .. } => (Exit::Data, None),
+        EngineError::Fenced { .. } => (Exit::Environment, None),
+        EngineError::Append(_)
+        | EngineError::Workers { .. }
+        | EngineError::WorkerEnded { .. }
+        | EngineError::Thread { .. }
+        | EngineError::Panicked { .. }
+        | EngineError::Stopped => (Exit::Failed, None),
     }
 }
 

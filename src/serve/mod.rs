@@ -9,6 +9,7 @@
 //! What keeps it from starting is a [`ServeError`] with a remedy. A panic of any thread ends the process
 //! ([`end_on_panic`]): nothing catches it and goes on with half a state.
 
+mod engine;
 mod error;
 mod guard;
 mod signals;
@@ -27,6 +28,7 @@ use crate::shutdown::Shutdown;
 use crate::status::{Phase, Status};
 use crate::verdicts::Verdicts;
 use crate::{http, ingest, probes, task, telemetry};
+use engine::Engine;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub struct Server {
     shutdown: Shutdown,
     http: JoinHandle<()>,
     gateway: Arc<Gateway>,
+    engine: Engine,
     drain_timeout: Duration,
     storage: Storage,
 }
@@ -74,9 +77,10 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
     storage.retain(status.clone(), shutdown.clone());
     let verdicts = Arc::new(Verdicts::default());
     let hub = Hub::new(hub_config(config));
+    let engine = Engine::start(config, &storage, hub.clone(), status.clone(), Arc::clone(&verdicts), shutdown.clone())?;
     let origins = guard::origins(config, &auth);
     let gateway = Gateway::new(
-        hub.clone(),
+        hub,
         status.clone(),
         auth.clone(),
         origins.clone(),
@@ -94,7 +98,7 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
         drain_timeout: config.server.drain_timeout.duration(),
     };
     let http = task::spawn("http", http::serve(listener, router, limits, shutdown.clone()));
-    Ok(Server { address, status, shutdown, http, gateway, drain_timeout: limits.drain_timeout, storage })
+    Ok(Server { address, status, shutdown, http, gateway, engine, drain_timeout: limits.drain_timeout, storage })
 }
 
 fn hub_config(config: &Config) -> hub::Config {
@@ -146,10 +150,15 @@ impl Server {
         if tokio::time::timeout(self.drain_timeout, self.gateway.drained()).await.is_err() {
             tracing::warn!("{} clients were still connected and are cut off", self.gateway.connections());
         }
-        let storage = self.storage;
-        let closing = tokio::task::spawn_blocking(move || storage.close()).await;
+        let Server { engine, storage, .. } = self;
+        let ending = tokio::task::spawn_blocking(move || {
+            let ended = engine.finish();
+            storage.close();
+            ended
+        });
+        let ended = ending.await.map_err(|error| ServeError::Broken { part: "ending", reason: error.to_string() })?;
         http.map_err(|error| ServeError::Broken { part: "the HTTP server", reason: error.to_string() })?;
-        closing.map_err(|error| ServeError::Broken { part: "closing the log", reason: error.to_string() })
+        ended
     }
 }
 

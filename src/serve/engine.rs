@@ -1,0 +1,84 @@
+//! The engine as a part of the server: fed by the logs, feeding the hub.
+//!
+//! Contract: the engine has a token of its own, triggered after the last request was answered, so that whoever waits for
+//! a verdict gets it. When the engine fails it triggers that token by itself, and the whole server ends with it.
+
+use super::ServeError;
+use super::storage::{EVENTS_TOPIC, Storage};
+use crate::config::Config;
+use crate::engine::{self, EngineConfig, EngineHandle, FrameSink};
+use crate::hub::Hub;
+use crate::log::Log;
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+use crate::task;
+use crate::verdicts::Verdicts;
+use std::sync::Arc;
+use weir_schemas::update::Frame;
+
+/// A running engine and its token.
+pub(super) struct Engine {
+    handle: EngineHandle,
+    shutdown: Shutdown,
+}
+
+impl Engine {
+    /// Starts it; recovery goes on behind. When it ends by itself it triggers `server`.
+    pub(super) fn start(
+        config: &Config,
+        storage: &Storage,
+        hub: Hub,
+        status: Status,
+        verdicts: Arc<Verdicts>,
+        server: Shutdown,
+    ) -> Result<Engine, ServeError> {
+        let shutdown = Shutdown::default();
+        let handle = engine::start(
+            engine_config(config),
+            Arc::clone(&storage.events) as Arc<dyn Log>,
+            Arc::clone(&storage.bindings) as Arc<dyn Log>,
+            Arc::new(HubSink(hub)),
+            status,
+            verdicts,
+            shutdown.clone(),
+        )?;
+        let ended = shutdown.clone();
+        task::spawn("engine end", async move {
+            ended.wait().await;
+            server.trigger();
+        });
+        Ok(Engine { handle, shutdown })
+    }
+
+    /// Lets it finish what is durable and waits until it has; blocks.
+    pub(super) fn finish(self) -> Result<(), ServeError> {
+        self.shutdown.trigger();
+        Ok(self.handle.join()?)
+    }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
+        workers: config.engine.workers,
+        tick_min: config.engine.tick_min.duration(),
+        tick_max: config.engine.tick_max.duration(),
+        dataflow: config.dataflow(EVENTS_TOPIC),
+        limits: config.limits.limits(),
+        ..EngineConfig::default()
+    }
+}
+
+/// The hub as the engine sees it.
+struct HubSink(Hub);
+
+impl FrameSink for HubSink {
+    fn epoch(&self, epoch: Arc<str>) {
+        self.0.start_epoch(epoch);
+    }
+    fn frame(&self, frame: Frame) {
+        self.0.publish(frame);
+    }
+    fn live(&self) {
+        self.0.set_live();
+    }
+}
