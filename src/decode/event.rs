@@ -8,8 +8,8 @@
 //! Pure: the same bytes under the same limits give the same answer, so ingest and the engine agree on what is bad.
 //!
 //! # Cost
-//! `benches/decode.rs` prints it: about 1.2 µs for an event of 530 bytes, no allocation unless a string has escapes. The
-//! failing path costs about four times as much and is O(bytes).
+//! `benches/decode.rs` prints it: 1.3 µs for an event of 537 bytes, no allocation unless a string has escapes. The failing
+//! path costs twice as much and is O(bytes).
 //!
 //! # Failure
 //! Bad bytes are an [`EventError`], a reject in the end; nothing panics and nesting cannot exhaust the stack (serde_json
