@@ -162,7 +162,7 @@ pub fn install_tls() {
 }
 
 /// An address without the slash at its end, if it is one.
-fn base(url: &str) -> Result<String, ClientError> {
+pub(crate) fn base(url: &str) -> Result<String, ClientError> {
     let bad = || ClientError::Url { url: url.to_owned() };
     let parsed = Url::parse(url).map_err(|_| bad())?;
     let usable = matches!(parsed.scheme(), "http" | "https") && parsed.query().is_none() && parsed.fragment().is_none();

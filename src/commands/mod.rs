@@ -7,6 +7,7 @@ pub mod check_config;
 pub mod demo;
 pub mod send;
 pub mod serve;
+pub mod watch;
 
 use crate::config::LogFormat;
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::Args),
     /// Give test results to a server
     Send(Box<send::Args>),
+    /// Follow a channel or view, live in the terminal or as JSON lines
+    Watch(watch::Args),
     /// Check a configuration file and report every problem
     CheckConfig(check_config::Args),
 }
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &log),
         Command::Demo(args) => demo::run(args, &log),
         Command::Send(args) => send::run(*args),
+        Command::Watch(args) => watch::run(args),
         Command::CheckConfig(args) => check_config::run(args),
     };
     match result {

@@ -16,6 +16,7 @@ use super::{Exit, Failure};
 use crate::client::Client;
 use crate::config::units::Period;
 use crate::error::chain;
+use crate::gateway::page::run_path;
 use ci::Origin;
 use delivery::{Delivered, deliver};
 use input::{Input, InputError};
@@ -192,7 +193,7 @@ impl Sending {
             self.deliver_spooled(&client).await;
         }
         if let (Some(run), false) = (self.packer.run(), self.args.flush) {
-            self.report.page(&run_page(client.base(), self.packer.project(), run));
+            self.report.page(&format!("{}{}", client.base(), run_path(self.packer.project(), run)));
         }
         self.report
     }
@@ -363,13 +364,4 @@ fn run_by_hand(environment: &BTreeMap<String, String>, now_ms: u64) -> String {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The address of a run's page.
-fn run_page(base: &str, project: &str, run: &str) -> String {
-    let mut url = reqwest::Url::parse("http://weir").expect("a URL");
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.extend(["runs", project, run]);
-    }
-    format!("{base}/#{}", url.path())
 }
