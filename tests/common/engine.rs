@@ -230,7 +230,7 @@ impl Running {
     pub(crate) fn wait_released(&self, positions: &[Position]) {
         for position in positions {
             if let Some(verdict) = self.verdicts.wait_for(*position) {
-                verdict.blocking_recv().unwrap();
+                within("a record is released", verdict).unwrap();
             }
         }
     }
@@ -244,10 +244,18 @@ impl Running {
 
     /// Waits until it has ended by itself.
     pub(crate) fn fails(self) -> (EngineError, Arc<Fold>) {
+        within("an engine that fails ends the process", self.shutdown.wait());
         let error = self.handle.join().expect_err("it ends with an error");
-        assert!(self.shutdown.triggered(), "an engine that fails ends the process");
         (error, self.fold)
     }
+}
+
+/// Waits, but not for ever.
+fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, future).await })
+        .unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// A fleet whose time is given.
