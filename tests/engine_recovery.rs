@@ -226,3 +226,41 @@ fn digests_of_whole_minutes_are_recorded_and_a_different_past_is_refused() {
     let (error, _) = Running::start(config(1), &logs).fails();
     assert!(matches!(error, EngineError::Digest { view: "test_results", tick: at, .. } if at == tick), "{error}");
 }
+
+#[test]
+fn a_log_shortened_by_retention_begins_anew_at_one_tick_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::with(folder.path(), 16 << 10);
+    let engine = Running::live(config(2), &logs);
+    for number in 1..=60 {
+        // Partitions fill at different speeds, so retention cuts them at different ticks.
+        let streams = (0..8).filter(|stream| number % (stream + 1) == 0);
+        let events: Vec<_> = streams.map(|stream| counted(&format!("s{stream}"), number / (stream + 1))).collect();
+        engine.wait_released(&logs.append(&events));
+    }
+    let before = engine.end().look(|folded| folded.epoch.clone());
+    logs.events.retain(0, &logs.events.ends()).unwrap();
+    let starts = logs.events.starts();
+    assert!(starts.iter().any(|start| *start > 0), "retention dropped something: {starts:?}");
+    let mut kept = 0;
+    for (entry, _) in bindings(&logs) {
+        if let Body::Binding(binding) = entry.body {
+            let whole = binding.parts.iter().all(|part| part.first_offset() >= starts[part.partition as usize]);
+            kept = if whole { kept + binding.records() } else { 0 };
+        }
+    }
+    let retained: u64 = logs.events.ends().iter().zip(&starts).map(|(end, start)| end - start).sum();
+    assert!(0 < kept && kept <= retained, "{kept} of {retained}");
+    let mut epochs = Vec::new();
+    for workers in [2, 1] {
+        let engine = Running::live(config(workers), &logs);
+        let notices = engine.status.get().notices;
+        assert!(notices.iter().any(|notice| notice.contains("new epoch")), "{notices:?}");
+        engine.end().look(|folded| {
+            epochs.push(folded.epoch.clone());
+            assert_eq!(folded.sum("run_progress", "counted", "finished"), i64::try_from(kept).unwrap());
+        });
+    }
+    assert_eq!(epochs[0], epochs[1], "the same shortened past has the same name");
+    assert_ne!(epochs[0], before);
+}

@@ -159,8 +159,14 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn open(folder: &Path) -> Logs {
+        Logs::with(folder, 64 << 20)
+    }
+
+    /// With segments of this size, of which retention keeps about one.
+    pub(crate) fn with(folder: &Path, segment_bytes: u64) -> Logs {
         let open = |name: &str, partitions| {
-            let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.join(name), name) };
+            let config = EmbeddedConfig::new(folder.join(name), name);
+            let config = EmbeddedConfig { partitions, segment_bytes, retention_bytes: segment_bytes, ..config };
             Arc::new(Embedded::open(config, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}")).0)
         };
         Logs { events: open("weir.events", 4), bindings: open("weir.bindings", 1) }
