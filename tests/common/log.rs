@@ -62,3 +62,42 @@ pub(crate) fn segments(folder: &Path) -> Vec<PathBuf> {
     paths.sort();
     paths
 }
+
+/// A record as it stands in a segment file.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+}
+
+/// Bytes before the first record of a segment with four partitions.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 84;
+
+/// The records of a segment, found by their lengths alone, up to its footer if it has one.
+pub(crate) fn frames(segment: &[u8]) -> Vec<Frame> {
+    let word = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap());
+    let (mut frames, mut start) = (Vec::new(), SEGMENT_HEADER_BYTES);
+    let records_end = if segment.ends_with(b"weirseal") { word(segment.len() - 16) as usize } else { segment.len() };
+    while start + 32 <= records_end {
+        let end = start + 32 + word(start + 4) as usize;
+        let offset = u64::from(word(start + 16)) | u64::from(word(start + 20)) << 32;
+        if end > records_end || word(start + 8) > 3 || word(start) == 0 {
+            break;
+        }
+        frames.push(Frame { start, end, partition: word(start + 8), offset });
+        start = end;
+    }
+    frames
+}
+
+/// Copies a log's folder to a fresh one.
+pub(crate) fn copy(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}

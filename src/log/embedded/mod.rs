@@ -179,6 +179,12 @@ impl Embedded {
         self.shared.queue.full()
     }
 
+    /// Blocks while [`Embedded::disk_full`] is `seen`, until the time is over or the log is closed. Returns what it is.
+    #[must_use]
+    pub fn wait_disk(&self, seen: bool, at_most: Duration) -> bool {
+        self.shared.queue.wait_disk(seen, at_most)
+    }
+
     /// What commits have cost since the log was opened.
     #[must_use]
     pub fn stats(&self) -> CommitStats {

@@ -35,6 +35,8 @@ pub(super) enum Work {
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Rung when the disk becomes full, when it has space again, and at the close.
+    disk: Condvar,
     bytes_max: usize,
     records_max: usize,
 }
@@ -56,6 +58,7 @@ impl Queue {
         Queue {
             state: Mutex::default(),
             changed: Condvar::new(),
+            disk: Condvar::new(),
             bytes_max: config.queue_bytes,
             records_max: config.queue_records,
         }
@@ -130,7 +133,11 @@ impl Queue {
         let mut state = self.state();
         state.bytes -= bytes;
         state.records -= records;
-        state.full = matches!(outcome, Err(AppendError::Full));
+        let full = matches!(outcome, Err(AppendError::Full));
+        if state.full != full {
+            state.full = full;
+            self.disk.notify_all();
+        }
         if let Err(AppendError::Failed { reason }) = outcome {
             state.failed.get_or_insert_with(|| reason.clone());
         }
@@ -138,6 +145,13 @@ impl Queue {
 
     pub(super) fn full(&self) -> bool {
         self.state().full
+    }
+
+    /// Blocks while the disk's state is `seen`, the time is not over and the queue is open. Returns the state.
+    pub(super) fn wait_disk(&self, seen: bool, at_most: Duration) -> bool {
+        let state = self.state();
+        let waited = self.disk.wait_timeout_while(state, at_most, |state| state.full == seen && !state.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.full
     }
 
     /// Whether writing failed for good.
@@ -149,5 +163,6 @@ impl Queue {
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
+        self.disk.notify_all();
     }
 }
