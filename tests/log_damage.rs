@@ -184,6 +184,12 @@ fn a_page_lost_with_the_power_is_a_torn_tail_in_the_last_commit_and_damage_in_an
     let mut first = std::fs::read(&path).unwrap();
     first[found[1].start..4096].fill(0);
     assert_eq!(open_with(folder.path(), 0, &first).unwrap().1, without(&all, &found[1..]));
+    // A damaged commit before the torn one is not taken for a part of it.
+    first[found[0].start + 40] ^= 1;
+    match open_with(folder.path(), 0, &first) {
+        Err(LogError::Corrupt { at, .. }) => assert_eq!(at, found[0].start as u64),
+        other => panic!("{other:?}"),
+    }
     // Once another commit follows, the same page had been durable.
     append(&log, vec![NewRecord { partition: 0, payload: payload(2) }]);
     let mut bytes = std::fs::read(&path).unwrap();

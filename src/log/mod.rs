@@ -84,7 +84,9 @@ pub trait Log: Send + Sync + 'static {
     /// The partition of a key: a stable hash, the same in every version.
     fn partition_of(&self, key: &[u8]) -> u32;
 
-    /// Takes records in; they become durable together with whatever else is waiting (group commit), in this order.
+    /// Takes records in; they become durable together with whatever else is waiting (group commit), in this order. When a
+    /// commit fails, records appended after it may still become durable: whoever needs one only after the other waits for
+    /// the first. No records are durable at once.
     ///
     /// # Errors
     /// Nothing was taken: the queue is full, the disk is, a record is over the limit, or the log is closed.

@@ -57,6 +57,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The version of the files' format.
 const FORMAT: u32 = 1;
+/// No batch and no queue is larger, so that no commit is: places within one have 32 bits.
+const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// How an embedded log is kept. [`EmbeddedConfig::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ pub struct EmbeddedConfig {
     pub segment_bytes: u64,
     /// A segment this old is sealed as well, so that retention by age does not wait for a quiet topic to fill one.
     pub segment_age: Duration,
-    /// Bytes that may wait for, or be in, a commit. A single batch over it is taken when nothing else waits.
+    /// Bytes that may wait for, or be in, a commit; at most 1 GiB. A single batch over it is taken when nothing else waits.
     pub queue_bytes: usize,
     /// Records that may, likewise.
     pub queue_records: usize,
@@ -235,6 +237,9 @@ impl Log for Embedded {
                 return Err(AppendError::Oversize { bytes: record.payload.len(), limit });
             }
             bytes += record.payload.len() + HEADER_BYTES;
+        }
+        if bytes > BATCH_BYTES_MAX {
+            return Err(AppendError::Oversize { bytes, limit: BATCH_BYTES_MAX });
         }
         self.shared.queue.push(records, bytes)
     }

@@ -5,7 +5,7 @@
 //! left in the system's cache was perhaps never written. Records of sealed segments are verified when they are read.
 //!
 //! # Cost
-//! Headers and footers (about 0.02 % of the log) and at most one segment.
+//! Read: headers and footers (about 0.02 % of the log) and at most one segment.
 
 use super::super::LogError;
 use super::meta::Meta;
@@ -13,7 +13,7 @@ use super::queue::Queue;
 use super::segment::{self, Segment};
 use super::tail::{self, Scanned};
 use super::writer::Writer;
-use super::{Embedded, EmbeddedConfig, Shared, Store, io_error, lock, stats, sync_folder};
+use super::{BATCH_BYTES_MAX, Embedded, EmbeddedConfig, Shared, Store, io_error, lock, stats, sync_folder};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
@@ -86,9 +86,10 @@ pub(super) fn open(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Embedded, OpenReport), LogError> {
     let folder = config.folder.clone();
-    if !(1..=1024).contains(&config.partitions) || u32::try_from(config.record_bytes_max).is_err() {
-        let source =
-            std::io::Error::new(std::io::ErrorKind::InvalidInput, "1 to 1,024 partitions, records below 4 GiB");
+    let bytes_max = config.record_bytes_max.max(config.queue_bytes);
+    if !(1..=1024).contains(&config.partitions) || bytes_max > BATCH_BYTES_MAX {
+        let allowed = "1 to 1,024 partitions, records and queue up to 1 GiB";
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, allowed);
         return Err(io_error("configure", &folder)(source));
     }
     std::fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;

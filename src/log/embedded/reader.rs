@@ -222,7 +222,9 @@ impl SegmentReader {
         }
         if records.is_empty() && chunk.complete {
             // By the index, not by going on: a partition may have nothing in the next gigabytes.
-            self.cursors[partition] = self.locate(partition)?;
+            let located = self.locate(partition)?;
+            assert!(located > cursor, "a chunk that has no more of partition {partition} lies before its next record");
+            self.cursors[partition] = located;
         }
         Ok(())
     }

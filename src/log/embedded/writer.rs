@@ -118,7 +118,6 @@ impl Writer {
         let begin_at = self.shared.store().ends.clone();
         let outcome = match self.shared.queue.failed() {
             Some(reason) => Err(AppendError::Failed { reason }),
-            None if records == 0 => Ok(()),
             None => self.write(&batches).map_err(|error| self.give_up(&error)),
         };
         if let Ok(()) = outcome {
@@ -178,7 +177,7 @@ impl Writer {
             checksum: 0,
             length: u32::try_from(payload.len()).expect("the record limit fits 32 bits"),
             partition,
-            back: u32::try_from(at - writing.begin).map_err(|_| std::io::Error::other("a commit of over 4 GiB"))?,
+            back: u32::try_from(at - writing.begin).expect("the queue's bound and one batch fit 32 bits"),
             offset: *next,
             appended_at: writing.appended_at,
         };
