@@ -1,5 +1,7 @@
 //! Torn tails are cut and reported; any other damage stops the log and names the record.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a panic")]
+
 #[path = "common/log.rs"]
 mod log_common;
 

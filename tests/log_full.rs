@@ -4,6 +4,8 @@
 //! any container, without rights to mount anything. A shell starts the child with the limit's signal ignored, because by
 //! default it ends the process.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a panic")]
+
 #[path = "common/log.rs"]
 mod log_common;
 

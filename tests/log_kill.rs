@@ -3,6 +3,8 @@
 //! The child is this test binary again, told by the environment. What a kill leaves in the system's cache survives it, so a
 //! loss of power is simulated besides: the last segment is cut at a random byte behind the last acknowledged record.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a panic")]
+
 #[path = "common/log.rs"]
 mod log_common;
 

@@ -1,5 +1,7 @@
 //! Random histories of a log against a model: vectors of payloads.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a panic")]
+
 #[path = "common/log.rs"]
 mod log_common;
 

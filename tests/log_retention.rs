@@ -1,5 +1,7 @@
 //! Retention drops whole segments, oldest first, by age and by size, and never what must stay.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a panic")]
+
 #[path = "common/log.rs"]
 mod log_common;
 
