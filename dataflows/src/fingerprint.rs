@@ -2,7 +2,7 @@
 //!
 //! Contract: [`failure`] is a pure function of one error, so replay and live agree and no order of arrival matters; failures
 //! of one cause should meet in one fingerprint and different ones stay apart (`views.md`, failure fingerprint; measured by
-//! `tests/fingerprint.rs`). The text is stripped of ANSI sequences, leading timestamps, stack frames and lines that only
+//! `tests/metrics/fingerprint.rs`). The text is stripped of ANSI sequences, leading timestamps, stack frames and lines that only
 //! describe the machine; what varies in it is masked by `%` ([`mask`]); duplicate lines are dropped. Where a message holds
 //! its own type ("pkg.SomeError: text"), that is taken off, so both ways of reporting it meet. The message that is kept is
 //! what the error said, or what its stack says first; empty when it said nothing.

@@ -14,9 +14,8 @@
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
 use differential_dataflow::consolidation::consolidate;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize as SerializeDerive};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_schemas::id::Id;
 use weir_schemas::update::Cause;
@@ -25,7 +24,7 @@ use weir_schemas::update::Cause;
 pub type Group = (Id, u32);
 
 /// A value of a group; the update's difference is +1 or −1.
-#[derive(Clone, Debug, PartialEq, Eq, SerializeDerive, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranked<V> {
     /// The group.
     pub group: Group,

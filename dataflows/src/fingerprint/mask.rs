@@ -309,11 +309,11 @@ fn folder(bytes: &[u8], at: usize, before: u8) -> Option<usize> {
         return None;
     }
     let start = if drive { at + 2 } else { at };
-    let root = |root: &&str| {
+    let root = |root: &str| {
         let begins = bytes.get(start..start + root.len());
         begins.is_some_and(|begins| begins.iter().zip(root.bytes()).all(|(byte, root)| plain(*byte) == root))
     };
-    let (temporary, home) = (TEMPORARY.iter().any(|it| root(&it)), HOMES.iter().find(|it| root(it)));
+    let (temporary, home) = (TEMPORARY.iter().any(|it| root(it)), HOMES.iter().find(|it| root(it)));
     if !(temporary || home.is_some() || drive) {
         return None;
     }

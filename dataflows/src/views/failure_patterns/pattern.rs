@@ -52,7 +52,6 @@ pub struct Occurrence {
 impl Occurrence {
     /// The bucket of its project in which its pattern stands.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of buckets")]
     pub fn group(&self) -> Group {
         (self.project, (self.failure.fingerprint.0 % super::BUCKETS) as u32)
     }
@@ -105,7 +104,8 @@ pub struct Pattern {
     folded: i64,
     kept: BTreeSet<Key>,
     tests: BTreeMap<Id, u32>,
-    samples: BTreeMap<Key, Sample>,
+    /// In the order of their keys.
+    samples: Vec<(Key, Sample)>,
     sample: Sample,
     /// The first of those that have left the 24 h.
     first_expired_at: Option<u64>,
@@ -144,7 +144,7 @@ impl Pattern {
             folded: 0,
             kept: BTreeSet::new(),
             tests: BTreeMap::new(),
-            samples: BTreeMap::new(),
+            samples: Vec::new(),
             sample: Sample::default(),
             first_expired_at: None,
             news_at: 0,
@@ -173,7 +173,9 @@ impl Pattern {
             if self.samples.len() < SAMPLES {
                 let TestNames { test, name, .. } = &*occurrence.names;
                 let test = Arc::clone(if name.is_empty() { test } else { name });
-                self.samples.insert(key, Sample { test, message: Arc::clone(&occurrence.failure.message) });
+                let sample = Sample { test, message: Arc::clone(&occurrence.failure.message) };
+                let index = self.samples.partition_point(|(other, _)| *other < key);
+                self.samples.insert(index, (key, sample));
             }
         } else {
             let first = folded.count == 0;
@@ -205,7 +207,9 @@ impl Pattern {
         if !self.kept.remove(key) {
             return false;
         }
-        self.samples.remove(key);
+        if let Ok(index) = self.samples.binary_search_by_key(key, |(key, _)| *key) {
+            self.samples.remove(index);
+        }
         if let Some(count) = self.tests.get_mut(&key.test) {
             *count -= 1;
             if *count == 0 {
@@ -245,7 +249,7 @@ impl Pattern {
             .flatten()
             .chain(folded().map(|folded| folded.first_at))
             .min();
-        if let Some((_, sample)) = self.samples.first_key_value() {
+        if let Some((_, sample)) = self.samples.first() {
             self.sample = sample.clone();
         }
         writer.str(&self.project).str(&fingerprint.to_string()).str(&self.pattern).str(&self.kind);

@@ -15,6 +15,7 @@ use crate::map::Map;
 use crate::window::{Agenda, Panes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use weir_schemas::id::Id;
 use weir_schemas::row::{RATIO_UNIT, Row, RowWriter, ratio};
 use weir_schemas::update::Cause;
@@ -64,8 +65,8 @@ impl Pane {
 impl Scope {
     fn new(delta: &Delta) -> Scope {
         Scope {
-            project: delta.project.clone(),
-            suite: delta.suite.clone(),
+            project: Arc::clone(&delta.project),
+            suite: Arc::clone(&delta.suite),
             panes: Panes::default(),
             window: Pane::default(),
             gauges: Gauges::default(),

@@ -1,0 +1,140 @@
+//! The 60 s window of `live_metrics` alone: 5,000 suites in 50 projects, ticks of 100 ms, rows every 250 ms.
+//!
+//! Prints events a second and worker, ns of a worker an event, the time of a tick, and resident memory; first the shape of
+//! the target (10,000 events a tick), then one where the layer that sums before the exchange gains nothing (500 events a
+//! tick over 5,000 suites, so hardly two in one pane). The input is drained before the clock stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::{Input as _, Inspect as _, Probe as _};
+use weir_dataflows::Config;
+use weir_dataflows::context::Context;
+use weir_dataflows::facts::{AttemptFact, Awaited, Failure, Running, TestNames};
+use weir_dataflows::input::{Origin, Text};
+use weir_dataflows::keyed::Updates;
+use weir_dataflows::views::live_metrics;
+use weir_schemas::id::Id;
+use weir_schemas::outcome::Outcome;
+
+const SUITES: u64 = 5_000;
+const PROJECTS: u64 = 50;
+const TICK_MS: u64 = 100;
+const BASE: u64 = 1_800_000_000_000;
+
+fn main() {
+    println!("{SUITES} suites in {PROJECTS} projects, 60 s window, ticks of {TICK_MS} ms, rows every 250 ms");
+    for (workers, events, ticks) in [(1, 10_000, 1_200), (2, 10_000, 1_200), (1, 500, 1_200)] {
+        bench(workers, events, ticks);
+    }
+}
+
+/// Feeds `events` a tick and worker for `ticks` ticks.
+fn bench(workers: usize, events: u64, ticks: u64) {
+    let rows = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&rows);
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let counted = Arc::clone(&counted);
+        let config = Arc::new(Config { until: BASE + ticks * TICK_MS + 1, ..Config::default() });
+        let templates = templates();
+        let (mut facts, mut running, mut awaited, probe) = worker.dataflow(|scope| {
+            let (facts, fact_stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<AttemptFact>>>();
+            let (running, running_stream) =
+                scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Running>>>();
+            let (awaited, awaited_stream) =
+                scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Awaited>>>();
+            let cx = Context { scope, config };
+            let (rows, late) = live_metrics::render(&cx, fact_stream, running_stream, awaited_stream);
+            let count = move |_: &(_, u64, i64)| {
+                counted.fetch_add(1, Ordering::Relaxed);
+            };
+            let (rows_probe, _rows) = rows.inspect(count).probe();
+            let (late_probe, _late) = late.probe();
+            (facts, running, awaited, (rows_probe, late_probe))
+        });
+        let (mut number, mut took) = (worker.index() as u64, Vec::new());
+        let begin = Instant::now();
+        for tick in 0..ticks {
+            let now = BASE + tick * TICK_MS;
+            let tick_begin = Instant::now();
+            facts.advance_to(now);
+            for _ in 0..events {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let template = usize::try_from((number >> 33) % SUITES).expect("few");
+                let fact = AttemptFact { at: now - (number >> 20) % 2_000, came: now, ..templates[template].clone() };
+                facts.send((fact, now, 1));
+            }
+            facts.advance_to(now + 1);
+            running.advance_to(now + 1);
+            awaited.advance_to(now + 1);
+            facts.flush();
+            worker.step_while(|| probe.0.less_than(&(now + 1)) || probe.1.less_than(&(now + 1)));
+            took.push(tick_begin.elapsed());
+        }
+        (begin.elapsed(), took)
+    })
+    .expect("timely starts");
+    let results: Vec<(Duration, Vec<Duration>)> =
+        guards.join().into_iter().map(|result| result.expect("no panic")).collect();
+    let elapsed = results.iter().map(|(elapsed, _)| *elapsed).max().expect("a worker");
+    let mut took: Vec<Duration> = results.into_iter().flat_map(|(_, took)| took).collect();
+    took.sort_unstable();
+    let fed = events * ticks;
+    println!(
+        "{workers} workers × {events} events a tick: {:.2} M events/s a worker, {:.0} ns an event; a tick p50 {:.2?} p99 {:.2?}; \
+         {} row changes; {} MB resident",
+        fed as f64 / elapsed.as_secs_f64() / 1e6,
+        elapsed.as_nanos() as f64 / fed as f64,
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        rows.load(Ordering::Relaxed),
+        resident_mb(),
+    );
+}
+
+/// One attempt of each suite: nine pass, one fails, in every ten.
+fn templates() -> Vec<AttemptFact> {
+    (0..SUITES)
+        .map(|number| {
+            let (project, suite) =
+                (Text::from(format!("project-{}", number % PROJECTS)), Text::from(format!("suite-{number}")));
+            let outcome = if number % 10 == 0 { Outcome::Failed } else { Outcome::Passed };
+            let failure = outcome.fails().then(|| {
+                let pattern = Text::from(format!("pattern {}", number % 70));
+                let message = Arc::clone(&pattern);
+                Arc::new(Failure { fingerprint: Id::of(&[&pattern]), pattern, kind: Text::from("Error"), message })
+            });
+            let names = TestNames { project: Arc::clone(&project), suite: Arc::clone(&suite), ..TestNames::default() };
+            let origin = Origin {
+                project: Arc::clone(&project),
+                framework: None,
+                user: None,
+                branch: None,
+                commit: None,
+                worker: None,
+                shard: None,
+                severity: None,
+                tags: Vec::new(),
+            };
+            AttemptFact {
+                run: Id::of(&["run"]),
+                test: Id::of(&["test", &suite]),
+                suite: Id::of(&["suite", &project, &suite]),
+                attempt: 1,
+                at: BASE,
+                came: BASE,
+                outcome,
+                duration_us: Some(200 + number),
+                names: Arc::new(names),
+                origin: Arc::new(origin),
+                failure,
+            }
+        })
+        .collect()
+}
+
+fn resident_mb() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096 / 1_000_000
+}

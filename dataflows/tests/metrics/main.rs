@@ -1,0 +1,8 @@
+//! The views that outlive runs, against oracles: plain functions from the updates up to a time to the rows at that time.
+
+mod failure_patterns;
+mod fingerprint;
+mod harness;
+mod hold_back;
+mod live_metrics;
+mod rejects;
