@@ -68,7 +68,7 @@ export function progressBar(name) {
       const sizes = { ...counts, running };
       SEGMENTS.forEach((segment, index) => {
         const size = sizes[segment] ?? 0;
-        const width = `${((100 * size) / total).toFixed(2)}%`;
+        const width = `${Math.round((10_000 * size) / total) / 100}%`;
         if (segments[index].style.width !== width) segments[index].style.width = width;
         hide(segments[index], size === 0);
       });
