@@ -136,7 +136,7 @@ impl Life {
             self.facts.last_event_at = self.facts.last_event_at.max(note.last_at);
             self.completed |= note.completed;
             self.ended_by_word |= note.completed;
-            if note.active {
+            if note.works {
                 let stream = self.streams.entry(note.stream).or_default();
                 for mark in &note.suites {
                     stream.mark(mark);

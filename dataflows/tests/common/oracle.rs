@@ -145,6 +145,11 @@ fn silent_clock(ticks: &[Tick], at: u64) -> u64 {
     stopped.unwrap_or(at) - lost
 }
 
+/// Whether a shard says it of its own work; announcements of the run and its end may come from elsewhere.
+fn works(event: &Event) -> bool {
+    !matches!(event.kind, EventType::ResultWithdrawn | EventType::RunStarted | EventType::RunCompleted)
+}
+
 /// The phase in which a running run ends at `now`, if it does.
 fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> Option<&'static str> {
     let active = |event: &Event| event.kind != EventType::ResultWithdrawn;
@@ -153,7 +158,7 @@ fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> 
         return Some("finished");
     }
     let streams: BTreeSet<Id> =
-        run.events.iter().filter(|(_, event)| active(event)).map(|(_, event)| event.stream).collect();
+        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream).collect();
     let complete = |stream: &Id| {
         !suites(run, Some(*stream)).is_empty() && suites(run, Some(*stream)).values().all(|s| s.ended || !s.begun)
     };
@@ -355,7 +360,7 @@ pub fn run_progress(runs: &BTreeMap<Id, Run>) -> Vec<Row> {
             phase => phase,
         };
         let streams: BTreeSet<Id> =
-            run.events.iter().filter(|(_, e)| e.kind != EventType::ResultWithdrawn).map(|(_, e)| e.stream).collect();
+            run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream).collect();
         let open = streams.iter().filter(|stream| {
             let suites = suites(run, Some(**stream));
             suites.is_empty() || suites.values().any(|suite| suite.begun && !suite.ended)
