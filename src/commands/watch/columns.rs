@@ -89,7 +89,8 @@ const LAYOUTS: [Layout; 7] = [
             column("skipped", "skipped", 7),
             column("user", "user", 12),
         ],
-        order: Order { word: "state", words: &["running"], largest: "last_event_at" },
+        // By their beginning, which stays: rows do not dance.
+        order: Order { word: "state", words: &["running"], largest: "first_event_at" },
     },
     Layout {
         view: "suite_progress",
