@@ -189,7 +189,8 @@ fn what_is_too_large_or_too_much_is_refused_and_nothing_of_it_taken() {
     log.append(vec![record(10)]).unwrap().wait().unwrap();
     let waiting = log.append(vec![record(500)]).unwrap();
     assert_eq!(log.append((0..20).map(|_| record(500)).collect()).unwrap_err(), AppendError::Busy);
-    assert_eq!(log.ends(), [1, 0, 0, 0], "not durable, so not to be seen");
+    let ends = log.wait_past(&[1, 0, 0, 0], Duration::from_millis(100));
+    assert_eq!(ends, [1, 0, 0, 0], "not durable, so not to be seen");
     let early = log.append((0..9).map(|_| record(500)).collect()).unwrap();
     assert_eq!(waiting.wait().unwrap(), [Position { partition: 0, offset: 1 }]);
     assert_eq!(early.wait().unwrap().len(), 9);
