@@ -2,10 +2,13 @@
 //! is dropped and resumed in between.
 
 #[path = "common/client.rs"]
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 mod client;
 #[path = "common/frames.rs"]
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 mod frames;
 #[path = "common/server.rs"]
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 mod server;
 
 use client::{Client, Fold};

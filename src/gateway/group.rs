@@ -10,7 +10,8 @@
 //!   are of later is taken in only by a batch that reaches that time; one whose rows are of earlier brings its own changes.
 //! - Held for a client: a position; while a batch is under way, references to its shared entries; while a snapshot is under
 //!   way, references to its rows, of which there is one a connection and a bounded number in all.
-//! - A position off the ring, or of another epoch, becomes a snapshot.
+//! - A position off the ring, or of another epoch, becomes a snapshot; no batch goes out until every subscription that
+//!   moved has its new rows, since the client takes a batch for all of them.
 
 use crate::gateway::batch::{Gathered, Member, Span, gather};
 use crate::hub::encoding::{BATCH_BYTES, BatchHead, encode_batch};
@@ -43,6 +44,8 @@ struct Subscription {
     id: String,
     query: Arc<Query>,
     confirmed: bool,
+    /// It moved, and its position was lost: the client's rows are of then until its snapshot is complete.
+    lapsed: bool,
     stage: Stage,
 }
 
@@ -88,8 +91,8 @@ pub(crate) struct Group {
     epoch: Arc<str>,
     /// Where the moving subscriptions are; none when none moves.
     position: Option<u64>,
-    /// The last time that the client was told.
-    told: u64,
+    /// The last place that the client was told.
+    told: (Arc<str>, u64),
     sequence: u64,
     sending: Option<Sending>,
     batch: Option<BatchUnderWay>,
@@ -113,7 +116,7 @@ impl Group {
             subscriptions: Vec::new(),
             epoch: "".into(),
             position: None,
-            told: 0,
+            told: ("".into(), 0),
             sequence: 0,
             sending: None,
             batch: None,
@@ -134,7 +137,7 @@ impl Group {
     pub(crate) fn subscribe(&mut self, id: String, query: Query, since: Option<Since>) {
         gauge!("weir_gateway_subscriptions").increment(1.0);
         let stage = Stage::Waiting(since);
-        self.subscriptions.push(Subscription { id, query: Arc::new(query), confirmed: false, stage });
+        self.subscriptions.push(Subscription { id, query: Arc::new(query), confirmed: false, lapsed: false, stage });
     }
 
     /// Takes a subscription away; false when there is none.
@@ -153,24 +156,28 @@ impl Group {
         true
     }
 
-    /// The time that the client may be told while nothing changes.
-    pub(crate) fn time(&self, head: &Head) -> u64 {
-        let waiting = self.subscriptions.iter().filter_map(|subscription| match &subscription.stage {
+    /// The place that the client may be told while nothing changes.
+    pub(crate) fn place(&self, head: &Head) -> (Arc<str>, u64) {
+        if self.lapsed() {
+            return (Arc::clone(&self.told.0), self.told.1);
+        }
+        let ahead = self.subscriptions.iter().filter_map(|subscription| match &subscription.stage {
             Stage::Waiting(Some(since)) => Some(since.time),
             Stage::Fresh(position) => Some(*position),
             _ => None,
         });
-        match self.position {
+        let time = match self.position {
             Some(position) => position,
             None if self.subscriptions.is_empty() => head.time,
-            None => waiting.max().unwrap_or(0).max(self.told),
-        }
+            None => ahead.max().unwrap_or(0).max(self.told.1),
+        };
+        (Arc::clone(&head.epoch), time)
     }
 
-    /// Notes that the client was told a time.
+    /// Notes that the client was told the group's place.
     pub(crate) fn told(&mut self, time: u64) {
         if self.position.is_some() {
-            self.told = time;
+            self.told = (Arc::clone(&self.epoch), time);
         }
     }
 
@@ -198,6 +205,10 @@ impl Group {
         self.snapshot(hub)
     }
 
+    fn lapsed(&self) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.lapsed)
+    }
+
     fn any(&self, stage: &Stage) -> bool {
         self.subscriptions.iter().any(|subscription| subscription.stage == *stage)
     }
@@ -206,7 +217,6 @@ impl Group {
     fn enter_epoch(&mut self, epoch: Arc<str>) {
         self.epoch = epoch;
         self.begin_again();
-        self.told = 0;
     }
 
     /// Every subscription that was on its way takes a snapshot.
@@ -215,6 +225,7 @@ impl Group {
         self.batch = None;
         self.sending = None;
         for subscription in &mut self.subscriptions {
+            subscription.lapsed |= subscription.stage == Stage::Moving;
             if !matches!(subscription.stage, Stage::Waiting(_)) {
                 subscription.stage = Stage::Waiting(None);
             }
@@ -305,6 +316,7 @@ impl Group {
                     let (id, time) = (sending.id.clone(), parts.time());
                     self.sending = None;
                     for subscription in self.subscriptions.iter_mut().filter(|subscription| subscription.id == id) {
+                        subscription.lapsed = false;
                         subscription.stage = Stage::Fresh(time);
                     }
                     Next::Again
@@ -315,6 +327,9 @@ impl Group {
 
     /// Begins a batch, where there is something to say.
     fn gather(&mut self, hub: &Hub, head: &Head) -> Next {
+        if self.lapsed() {
+            return Next::Idle;
+        }
         let fresh = self.subscriptions.iter().filter_map(|subscription| match subscription.stage {
             Stage::Fresh(position) => Some(position),
             _ => None,
@@ -348,7 +363,7 @@ impl Group {
     }
 
     fn begin_batch(&mut self, base: u64, span: Span) -> Next {
-        let from = if self.position.is_some() { self.told } else { base };
+        let from = if self.position.is_some() { self.told.1 } else { base };
         let moved = span.time > base;
         for subscription in &mut self.subscriptions {
             if matches!(subscription.stage, Stage::Fresh(position) if position <= span.time) {
@@ -361,7 +376,7 @@ impl Group {
         if span.entries.is_empty() {
             return if moved && span.more { Next::Again } else { Next::Idle };
         }
-        self.told = span.time;
+        self.told = (Arc::clone(&self.epoch), span.time);
         self.batch = Some(BatchUnderWay { from, time: span.time, entries: span.entries.into(), part: 0 });
         Next::Again
     }

@@ -164,8 +164,8 @@ impl Gateway {
         format!("c{}", self.connection_ids.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn progress(&self, head: &Head, time: u64, timestamp: u64, now: Instant) -> Progress {
-        progress::progress(head, &self.status.get(), time, timestamp, now)
+    fn progress(&self, head: &Head, place: (Arc<str>, u64), timestamp: u64, now: Instant) -> Progress {
+        progress::progress(head, &self.status.get(), place, timestamp, now)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::hub::Head;
 use crate::status::{EngineStatus, Phase};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weir_schemas::protocol::{Completeness, GROUP, Progress};
 
@@ -54,7 +55,13 @@ fn same(one: &Progress, other: &Progress) -> bool {
 }
 
 /// What is to be said now.
-pub(crate) fn progress(head: &Head, status: &EngineStatus, time: u64, timestamp: u64, now: Instant) -> Progress {
+pub(crate) fn progress(
+    head: &Head,
+    status: &EngineStatus,
+    (epoch, time): (Arc<str>, u64),
+    timestamp: u64,
+    now: Instant,
+) -> Progress {
     let (phase, replayed, to_replay) = match status.phase {
         Phase::Starting => ("starting", None, None),
         Phase::Recovering { replayed, total } => ("recovering", Some(replayed), Some(total)),
@@ -64,7 +71,7 @@ pub(crate) fn progress(head: &Head, status: &EngineStatus, time: u64, timestamp:
     let moving = now.saturating_duration_since(head.moved_at) < STALE_AFTER;
     Progress {
         group: GROUP,
-        epoch: head.epoch.to_string(),
+        epoch: epoch.to_string(),
         time,
         timestamp,
         stale: !(head.live && moving && phase == "live"),
@@ -98,7 +105,7 @@ mod tests {
     #[test]
     fn quiet_and_stalled_look_different() {
         let now = Instant::now();
-        let say = |head: &Head, status: &EngineStatus, at| progress(head, status, 5, 0, at);
+        let say = |head: &Head, status: &EngineStatus, at| progress(head, status, ("e".into(), 5), 0, at);
         assert!(!say(&head(5, true, now), &live(), now + Duration::from_secs(2)).stale);
         assert!(say(&head(5, true, now), &live(), now + Duration::from_secs(3)).stale, "time stands still");
         assert!(say(&head(5, false, now), &live(), now).stale, "the hub replays the past");
@@ -112,7 +119,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut pulse = Pulse::new(Duration::from_secs(15), Duration::from_secs(1), start);
-        let say = |time, ms| progress(&head(time, true, at(ms)), &live(), time, ms, at(ms));
+        let say = |time, ms| progress(&head(time, true, at(ms)), &live(), ("e".into(), time), ms, at(ms));
         assert!(!pulse.due(&say(1, 500), at(500)), "too soon");
         assert!(pulse.due(&say(1, 1_000), at(1_000)));
         assert!(!pulse.due(&say(1, 3_000), at(3_000)), "nothing moved");

@@ -186,7 +186,7 @@ impl Session {
             }
             Next::Again => return Next::Again,
         }
-        let progress = self.gateway.progress(&head, self.group.time(&head), timestamp, now);
+        let progress = self.gateway.progress(&head, self.group.place(&head), timestamp, now);
         if self.pulse.due(&progress, now) {
             self.group.told(progress.time);
             return Next::Send(to_json(&ServerMessage::Progress(progress)));

@@ -11,47 +11,47 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use weir_schemas::protocol::{Batch, ClientMessage, Entry, InitialData, Mode, ServerMessage, Since, Subscribe};
 
 /// Rows by the JSON of their key.
-pub type Rows = BTreeMap<String, Vec<Value>>;
+pub(crate) type Rows = BTreeMap<String, Vec<Value>>;
 
 /// One subscription and its rows.
 #[derive(Clone, Debug, Default)]
-pub struct Kept {
-    pub channel: String,
-    pub filters: Map<String, Value>,
-    pub name: String,
+pub(crate) struct Kept {
+    pub(crate) channel: String,
+    pub(crate) filters: Map<String, Value>,
+    pub(crate) name: String,
     /// Key columns by view.
     keys: BTreeMap<String, usize>,
     /// Rows by view.
-    pub views: BTreeMap<String, Rows>,
+    pub(crate) views: BTreeMap<String, Rows>,
     staged: Vec<InitialData>,
     /// Of when its rows are, until a batch names that time and moves it from then on.
     awaited: Option<u64>,
     /// Whether batches move it.
-    pub moving: bool,
-    pub snapshots: u32,
-    pub resumes: u32,
-    pub excluded: Vec<String>,
+    pub(crate) moving: bool,
+    pub(crate) snapshots: u32,
+    pub(crate) resumes: u32,
+    pub(crate) excluded: Vec<String>,
 }
 
 /// All subscriptions of one client, whatever it is connected to.
 #[derive(Clone, Debug, Default)]
-pub struct Fold {
-    pub epoch: String,
-    pub time: u64,
-    pub kept: BTreeMap<String, Kept>,
+pub(crate) struct Fold {
+    pub(crate) epoch: String,
+    pub(crate) time: u64,
+    pub(crate) kept: BTreeMap<String, Kept>,
     sequence: u64,
     parts: Vec<Entry>,
 }
 
 impl Fold {
-    pub fn add(&mut self, id: &str, channel: &str, filters: Value) {
+    pub(crate) fn add(&mut self, id: &str, channel: &str, filters: Value) {
         let Value::Object(filters) = filters else { panic!("filters are an object") };
         let kept = Kept { channel: channel.to_owned(), filters, ..Kept::default() };
         self.kept.insert(id.to_owned(), kept);
     }
 
     /// What to subscribe to on a new connection, from where it is.
-    pub fn resume(&mut self) -> Vec<Subscribe> {
+    pub(crate) fn resume(&mut self) -> Vec<Subscribe> {
         self.sequence = 0;
         self.parts.clear();
         let since = (!self.epoch.is_empty()).then(|| Since { epoch: self.epoch.clone(), time: self.time });
@@ -74,7 +74,7 @@ impl Fold {
     }
 
     /// Applies a message; true when every moving subscription is now exactly its views at `self.time`.
-    pub fn apply(&mut self, message: &ServerMessage) -> bool {
+    pub(crate) fn apply(&mut self, message: &ServerMessage) -> bool {
         match message {
             ServerMessage::SubscriptionConfirmed(confirmed) => {
                 let kept = self.kept.get_mut(&confirmed.subscription_id).expect("was asked for");
@@ -170,39 +170,39 @@ impl Kept {
     }
 }
 
-pub fn key_of(row: &[Value], key: usize) -> String {
+pub(crate) fn key_of(row: &[Value], key: usize) -> String {
     serde_json::to_string(&row[..key]).expect("JSON")
 }
 
 /// A connection.
-pub struct Client {
+pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 /// How a connection ended: the close code, if it was closed properly.
-pub type Ended = Option<u16>;
+pub(crate) type Ended = Option<u16>;
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Client {
         let request = format!("ws://{address}/v1/stream").into_client_request().expect("a request");
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
         Client { socket }
     }
 
-    pub fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Client {
+    pub(crate) fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Client {
         Client { socket }
     }
 
-    pub async fn say(&mut self, message: &ClientMessage) {
+    pub(crate) async fn say(&mut self, message: &ClientMessage) {
         self.say_text(&serde_json::to_string(message).expect("JSON")).await;
     }
 
-    pub async fn say_text(&mut self, text: &str) {
+    pub(crate) async fn say_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("is connected");
     }
 
     /// The next message; a server that says nothing for 20 s has failed.
-    pub async fn next(&mut self) -> Result<ServerMessage, Ended> {
+    pub(crate) async fn next(&mut self) -> Result<ServerMessage, Ended> {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(20), self.socket.next());
             match next.await.expect("the server says something within 20 s") {
@@ -217,21 +217,27 @@ impl Client {
     }
 
     /// The first message that `wanted` takes.
-    pub async fn find<T>(&mut self, mut wanted: impl FnMut(ServerMessage) -> Option<T>) -> T {
-        loop {
-            let message = self.next().await.expect("the connection stays open");
-            if let Some(found) = wanted(message) {
-                return found;
+    pub(crate) async fn find<T>(&mut self, mut wanted: impl FnMut(ServerMessage) -> Option<T>) -> T {
+        let searched = async {
+            loop {
+                let message = self.next().await.expect("the connection stays open");
+                if let Some(found) = wanted(message) {
+                    return found;
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), searched).await.expect("what is wanted comes within 60 s")
     }
 
     /// Waits for the end.
-    pub async fn ended(&mut self) -> Ended {
-        loop {
-            if let Err(ended) = self.next().await {
-                return ended;
+    pub(crate) async fn ended(&mut self) -> Ended {
+        let over = async {
+            loop {
+                if let Err(ended) = self.next().await {
+                    return ended;
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), over).await.expect("the connection ends within 60 s")
     }
 }

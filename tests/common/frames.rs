@@ -10,24 +10,24 @@ use weir_schemas::update::{Cause, Digest, Frame, Update, ViewFrame};
 use weir_schemas::view::{Kind, VIEWS, View};
 
 /// All rows of all views, by key bytes.
-pub type Rows = Vec<BTreeMap<Vec<u8>, Row>>;
+pub(crate) type Rows = Vec<BTreeMap<Vec<u8>, Row>>;
 
 /// Makes frames and remembers what they come to.
-pub struct Frames {
+pub(crate) struct Frames {
     rng: StdRng,
     time: u64,
     rows: Rows,
     digests: Vec<Digest>,
     /// At most so many updates of a view in a frame.
-    pub updates_max: usize,
+    pub(crate) updates_max: usize,
     /// The state at the end of each frame.
-    pub history: BTreeMap<u64, Rows>,
+    pub(crate) history: BTreeMap<u64, Rows>,
     /// The frames.
-    pub made: Vec<Frame>,
+    pub(crate) made: Vec<Frame>,
 }
 
 impl Frames {
-    pub fn new(seed: u64) -> Frames {
+    pub(crate) fn new(seed: u64) -> Frames {
         Frames {
             rng: StdRng::seed_from_u64(seed),
             time: 1_000,
@@ -39,23 +39,23 @@ impl Frames {
         }
     }
 
-    pub fn time(&self) -> u64 {
+    pub(crate) fn time(&self) -> u64 {
         self.time
     }
 
     /// A frame with random changes in any views.
-    pub fn next(&mut self) -> Frame {
+    pub(crate) fn next(&mut self) -> Frame {
         let parts = (0..VIEWS.len()).map(|index| self.random_changes(index)).collect();
         self.finish(parts)
     }
 
     /// A frame in which nothing changes.
-    pub fn quiet(&mut self) -> Frame {
+    pub(crate) fn quiet(&mut self) -> Frame {
         self.finish(vec![Vec::new(); VIEWS.len()])
     }
 
     /// A frame that adds these rows to a view.
-    pub fn adding(&mut self, view: &View, rows: Vec<Row>) -> Frame {
+    pub(crate) fn adding(&mut self, view: &View, rows: Vec<Row>) -> Frame {
         let mut parts = vec![Vec::new(); VIEWS.len()];
         let index = VIEWS.iter().position(|known| known.name == view.name).expect("a view");
         for row in rows {
@@ -142,7 +142,7 @@ fn random_row(rng: &mut StdRng, view: &View) -> Row {
 }
 
 /// A row as clients see it.
-pub fn json(view: &View, row: &Row) -> Vec<Json> {
+pub(crate) fn json(view: &View, row: &Row) -> Vec<Json> {
     let mut text = String::new();
     row.write_json(view, &mut text);
     serde_json::from_str(&text).expect("rows are JSON")

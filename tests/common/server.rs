@@ -10,20 +10,20 @@ use weir::hub::Hub;
 use weir::shutdown::Shutdown;
 use weir::status::{Phase, Status};
 
-pub struct Server {
-    pub hub: Hub,
-    pub address: SocketAddr,
-    pub gateway: Arc<Gateway>,
-    pub shutdown: Shutdown,
+pub(crate) struct Server {
+    pub(crate) hub: Hub,
+    pub(crate) address: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Server {
     /// A live server of the epoch `e1`.
-    pub async fn start() -> Server {
+    pub(crate) async fn start() -> Server {
         Server::with(live_hub(weir::hub::Config::default()), Config::default(), Auth::open()).await
     }
 
-    pub async fn with(hub: Hub, config: Config, auth: Auth) -> Server {
+    pub(crate) async fn with(hub: Hub, config: Config, auth: Auth) -> Server {
         let status = Status::default();
         status.update(|status| status.phase = Phase::Live);
         let shutdown = Shutdown::default();
@@ -41,7 +41,7 @@ impl Server {
     }
 }
 
-pub fn live_hub(config: weir::hub::Config) -> Hub {
+pub(crate) fn live_hub(config: weir::hub::Config) -> Hub {
     let hub = Hub::new(config);
     hub.start_epoch("e1".into());
     hub.set_live();
