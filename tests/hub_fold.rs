@@ -240,6 +240,17 @@ fn a_snapshot_taken_while_frames_go_on_is_the_state_at_one_time() {
 }
 
 #[test]
+fn before_its_first_frame_a_live_hub_has_a_position() {
+    let hub = hub(Config::default());
+    assert!(hub.frames("e1", 0, 9).is_some_and(|frames| frames.is_empty()), "nothing to send, and nothing was lost");
+    let mut frames = Frames::new(5);
+    let begin = frames.time();
+    hub.publish(frames.next());
+    assert!(hub.frames("e1", 0, 9).is_none(), "the first frame begins later");
+    assert!(hub.frames("e1", begin, 9).is_some_and(|frames| frames.len() == 1));
+}
+
+#[test]
 #[should_panic(expected = "without gap")]
 fn a_gap_between_frames_ends_the_process() {
     let hub = hub(Config::default());

@@ -205,7 +205,7 @@ impl Ring {
 
     /// At most `count` frames after `position`; `None` when it is before the ring's start or of another epoch.
     pub(crate) fn after(&self, epoch: &str, position: u64, count: usize) -> Option<Vec<Arc<RingFrame>>> {
-        if *self.epoch != *epoch || self.start().is_none_or(|start| position < start) {
+        if *self.epoch != *epoch || position < self.start().unwrap_or(0) {
             return None;
         }
         let first = self.frames.partition_point(|frame| frame.upper() <= position);
