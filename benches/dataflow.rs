@@ -3,6 +3,8 @@
 //! A fleet of 400 runs of 8 shards: 200,000 tests in 4,800 suites, 3 % failures, a tenth of them retried. Events are decoded
 //! before the clock starts; the clock stops when the last frame has left. `cargo bench --bench dataflow`.
 
+#![expect(clippy::cast_possible_truncation, reason = "numbers of this size fit every type here")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +24,9 @@ const SUITES_A_RUN: u64 = 12;
 const EVENTS_A_SECOND: u64 = 200_000;
 const START: u64 = 1_700_000_000_000;
 
+/// Ticks with their input.
+type Ticks = Vec<(u64, Vec<Input>)>;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +44,7 @@ fn measure(workers: usize, tick_ms: u64) {
     let ticks = Arc::new(generate(tick_ms));
     let events: u64 = ticks.iter().map(|(_, inputs)| inputs.len() as u64).sum();
     let (updates, frames) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let worker_ticks: Vec<Mutex<Vec<(u64, Vec<Input>)>>> = (0..workers).map(|_| Mutex::default()).collect();
+    let worker_ticks: Vec<Mutex<Ticks>> = (0..workers).map(|_| Mutex::default()).collect();
     for (at, inputs) in Arc::try_unwrap(ticks).expect("held once") {
         let mut parts: Vec<Vec<Input>> = (0..workers).map(|_| Vec::new()).collect();
         inputs.into_iter().enumerate().for_each(|(n, input)| parts[n % workers].push(input));
@@ -104,11 +109,16 @@ fn generate(tick_ms: u64) -> Vec<(u64, Vec<Input>)> {
     let (limits, mut interner) = (Limits::default(), Interner::default());
     let mut versions = vec![0u64; (RUNS * SHARDS) as usize];
     let mut ticks = Vec::new();
-    let (mut n, mut offset) = (0u64, 0u64);
+    let (mut n, mut offset, mut newest) = (0u64, 0u64, 0u64);
     let (mut at, per_tick) = (START, EVENTS_A_SECOND * tick_ms / 1000);
     while at < START + 10_000 {
         let mut inputs = Vec::with_capacity(per_tick as usize);
         while (inputs.len() as u64) < per_tick {
+            if generation(n) > newest {
+                // New streams on the same shards.
+                newest = generation(n);
+                versions.fill(0);
+            }
             for event in events_of(n, at) {
                 let stream = (n % (RUNS * SHARDS)) as usize;
                 versions[stream] += 1;
@@ -126,14 +136,18 @@ fn generate(tick_ms: u64) -> Vec<(u64, Vec<Input>)> {
     ticks
 }
 
+/// After all tests have run, the next round is a new run on the same shards.
+fn generation(n: u64) -> u64 {
+    n / (RUNS * SHARDS) * SHARDS / TESTS_A_RUN
+}
+
 /// The begin and end of the `n`th test execution.
 fn events_of(n: u64, at: u64) -> Vec<TestEvent<'static>> {
     let stream = n % (RUNS * SHARDS);
     let (run, shard) = (stream % RUNS, stream / RUNS);
     let round = n / (RUNS * SHARDS);
     let test = (round * SHARDS + shard) % TESTS_A_RUN;
-    // After all tests have run, the next round is a new run on the same shards.
-    let generation = round * SHARDS / TESTS_A_RUN;
+    let generation = generation(n);
     let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     let fails = hash % 100 < 3;
     let metadata = Metadata {
