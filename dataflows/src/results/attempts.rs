@@ -2,8 +2,9 @@
 //!
 //! Contract: a test's attempts are in order of their number; each has the worst outcome that any event not withdrawn states
 //! for it. The test's outcome is that of its last attempt that ended; it is flaky when an attempt failed and a later one
-//! passed. An attempt that no event numbers is the first, or, in an event made from a report, the next in log order
-//! (`events.md`). Withdrawals are remembered, so they also hold for what comes after them.
+//! passed. An attempt that no event numbers is the first. The attempts of a report count from where the
+//! run's earlier reports of the test ended: each is the next in log order (`events.md`), so a rerun's report never mixes
+//! with that of the run before. Withdrawals are remembered, so they also hold for what comes after them.
 //!
 //! # Invariants
 //! Nothing here depends on the order of events within a tick but by their positions.
@@ -42,8 +43,9 @@ struct Withdrawn {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Attempt {
     number: u32,
-    /// The stream of its first event.
+    /// The stream of its first event, and which attempt that one stated.
     stream: Id,
+    stated: u32,
     begun: bool,
     said: Vec<Said>,
 }
@@ -133,7 +135,7 @@ impl Test {
     /// Says that an attempt has begun.
     pub fn begin(&mut self, event: &Event) {
         let number = self.number(event);
-        self.attempt(number, event.stream).begun = true;
+        self.attempt(number, event).begun = true;
     }
 
     /// Says how an attempt ended. `withdrawn`: it was taken back before it came.
@@ -150,7 +152,7 @@ impl Test {
             failure,
             withdrawn,
         };
-        let attempt = self.attempt(number, event.stream);
+        let attempt = self.attempt(number, event);
         attempt.said.push(said);
         // The first to speak is asked first: by tick, then position.
         attempt.said.sort_by_key(|said| (said.tick, said.position));
@@ -162,21 +164,20 @@ impl Test {
     }
 
     fn number(&self, event: &Event) -> u32 {
-        match event.attempt {
-            Some(number) => number,
-            None if !event.report => 1,
-            None => {
-                let same = self.attempts.iter().find(|attempt| attempt.stream == event.stream);
-                let next = || self.attempts.last().map_or(1, |last| last.number.saturating_add(1));
-                same.map_or_else(next, |attempt| attempt.number)
-            }
+        if !event.report {
+            return event.attempt.unwrap_or(1);
         }
+        let same = |attempt: &&Attempt| attempt.stream == event.stream && attempt.stated == event.attempt.unwrap_or(1);
+        let next = || self.attempts.last().map_or(1, |last| last.number.saturating_add(1));
+        self.attempts.iter().find(same).map_or_else(next, |attempt| attempt.number)
     }
 
-    fn attempt(&mut self, number: u32, stream: Id) -> &mut Attempt {
+    fn attempt(&mut self, number: u32, event: &Event) -> &mut Attempt {
         let index = self.attempts.partition_point(|attempt| attempt.number < number);
         if self.attempts.get(index).is_none_or(|attempt| attempt.number != number) {
-            self.attempts.insert(index, Attempt { number, stream, begun: false, said: Vec::new() });
+            let stated = event.attempt.unwrap_or(1);
+            self.attempts
+                .insert(index, Attempt { number, stream: event.stream, stated, begun: false, said: Vec::new() });
         }
         &mut self.attempts[index]
     }

@@ -72,7 +72,7 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
             next: 1,
             sent: Vec::new(),
             held: Vec::new(),
-            report: n == 3,
+            report: n == 2 || n == 3,
         })
         .collect();
     let (mut at, mut offset, mut paused) = (START, 0, false);
@@ -153,7 +153,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
     let kind = kind_of(dice);
     let test = dice.roll(4);
     let suite = format!("suite{}", test % 2);
-    let numbered = !stream.report && dice.one_in(2);
+    let numbered = dice.one_in(2);
     let needs_test = !matches!(
         kind,
         EventType::RunStarted

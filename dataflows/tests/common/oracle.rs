@@ -282,17 +282,18 @@ pub fn tests(run: &Run) -> BTreeMap<Id, Test> {
                 _ => None,
             })
             .collect();
-        let mut attempts: BTreeMap<u32, (Id, bool, Vec<Arc<Event>>)> = BTreeMap::new();
+        let mut attempts: BTreeMap<u32, ((Id, u32), bool, Vec<Arc<Event>>)> = BTreeMap::new();
         let mut first = None;
         for (_, event) in
             events.iter().filter(|(_, event)| event.kind == EventType::TestCaseStarted || event.outcome.is_some())
         {
             first.get_or_insert_with(|| Arc::clone(event));
-            let of_stream =
-                attempts.iter().find(|(_, (stream, ..))| *stream == event.stream).map(|(number, _)| *number);
+            let stated = event.attempt.unwrap_or(1);
+            let known =
+                attempts.iter().find(|(_, (first, ..))| *first == (event.stream, stated)).map(|(number, _)| *number);
             let next = attempts.keys().last().map_or(1, |last| last + 1);
-            let number = event.attempt.unwrap_or(if event.report { of_stream.unwrap_or(next) } else { 1 });
-            let (_, begun, said) = attempts.entry(number).or_insert((event.stream, false, Vec::new()));
+            let number = if event.report { known.unwrap_or(next) } else { stated };
+            let (_, begun, said) = attempts.entry(number).or_insert(((event.stream, stated), false, Vec::new()));
             match event.outcome {
                 None => *begun = true,
                 Some(_) if !withdrawn.contains(&event.id) => said.push(Arc::clone(event)),
