@@ -31,7 +31,7 @@ fn check(ticks: &[Tick], feeding: Feeding) -> Result<(), TestCaseError> {
     let mut folded = Folded::new();
     for released in run(&config, ticks, feeding) {
         folded.apply(&released);
-        let (runs, _) = oracle::runs(&config, ticks, &judged, folded.time);
+        let runs = oracle::runs(&config, ticks, &judged, folded.time);
         assert_rows(&RUN_PROGRESS, folded.time, folded.rows(&RUN_PROGRESS), oracle::run_progress(&runs))?;
         assert_rows(&SUITE_PROGRESS, folded.time, folded.rows(&SUITE_PROGRESS), oracle::suite_progress(&runs))?;
         assert_rows(&TEST_RESULTS, folded.time, folded.rows(&TEST_RESULTS), oracle::test_results(&runs))?;

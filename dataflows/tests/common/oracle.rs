@@ -76,15 +76,9 @@ pub struct Run {
     pub events: Vec<(u64, Arc<Event>)>,
 }
 
-/// All runs in state at `time`, and the events that came too late for theirs: by going through time second by second.
-pub fn runs(
-    config: &Config,
-    ticks: &[Tick],
-    judged: &[Judged],
-    time: u64,
-) -> (BTreeMap<Id, Run>, Vec<(u64, Arc<Event>)>) {
+/// All runs in state at `time`: by going through time second by second.
+pub fn runs(config: &Config, ticks: &[Tick], judged: &[Judged], time: u64) -> BTreeMap<Id, Run> {
     let silent = |at: u64| silent_clock(ticks, at);
-    let mut late = Vec::new();
     let mut runs = BTreeMap::new();
     let ids: BTreeSet<Id> = judged.iter().map(|(_, event, _)| event.run).collect();
     for id in ids {
@@ -100,8 +94,7 @@ pub fn runs(
         for now in moments {
             let came: Vec<_> = events.iter().filter(|(at, _)| *at == now).cloned().collect();
             if gone_until > now {
-                late.extend(came);
-                continue;
+                continue; // Late: it counts for nobody.
             }
             if !came.is_empty() {
                 let state = run.get_or_insert_with(|| Run { phase: "running", ended_at: None, events: Vec::new() });
@@ -126,7 +119,7 @@ pub fn runs(
         }
         runs.extend(run.map(|run| (id, run)));
     }
-    (runs, late)
+    runs
 }
 
 /// Ticks less the time for which the silent clock stood still.
@@ -170,7 +163,7 @@ fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> 
     // A deadline takes effect at the next whole second of the ticks at which the silent clock has reached it.
     let silent_for = |ms: u64| {
         let reached = |at: u64| silent(at).saturating_sub(heard.map_or(0, &silent)) >= ms;
-        if now % 1_000 == 0 {
+        if now.is_multiple_of(1_000) {
             reached(now)
         } else {
             reached(now / 1_000 * 1_000) && now / 1_000 * 1_000 > heard.unwrap_or(0)
@@ -261,6 +254,9 @@ impl Test {
     }
 }
 
+/// The stream and stated number of its first event, whether it began, and the events that say how it ended.
+type Attempt = ((Id, u32), bool, Vec<Arc<Event>>);
+
 /// All tests of a run that count, by identity.
 pub fn tests(run: &Run) -> BTreeMap<Id, Test> {
     let withdrawn: BTreeSet<Id> = run
@@ -282,7 +278,7 @@ pub fn tests(run: &Run) -> BTreeMap<Id, Test> {
                 _ => None,
             })
             .collect();
-        let mut attempts: BTreeMap<u32, ((Id, u32), bool, Vec<Arc<Event>>)> = BTreeMap::new();
+        let mut attempts: BTreeMap<u32, Attempt> = BTreeMap::new();
         let mut first = None;
         for (_, event) in
             events.iter().filter(|(_, event)| event.kind == EventType::TestCaseStarted || event.outcome.is_some())
