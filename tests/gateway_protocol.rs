@@ -73,12 +73,15 @@ async fn hello(client: &mut Client, fold: &mut Fold) {
 
 /// Reads until every subscription moves and is at `time`, comparing at each batch.
 async fn fold_to(client: &mut Client, fold: &mut Fold, frames: &Frames, time: u64) {
-    while fold.time < time || !fold.kept.values().all(|kept| kept.moving) {
-        let message = client.next().await.expect("stays open");
-        if fold.apply(&message) && fold.kept.values().all(|kept| kept.moving) {
-            assert_equal(fold, frames);
+    let folded = async {
+        while fold.time < time || !fold.kept.values().all(|kept| kept.moving) {
+            let message = client.next().await.expect("stays open");
+            if fold.apply(&message) && fold.kept.values().all(|kept| kept.moving) {
+                assert_equal(fold, frames);
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), folded).await.expect("all subscriptions move within 60 s");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,6 +180,33 @@ async fn a_restart_resumes_and_another_history_starts_over() {
         }
     }
     assert!(fold.kept.values().all(|kept| kept.snapshots == 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_resumes_behind_its_group_brings_its_own_changes() {
+    let server = Server::with(live_hub(weir::hub::Config::default()), quick(), Auth::open()).await;
+    let mut frames = Frames::new(14);
+    server.hub.publish(frames.next());
+    let mut fold = Fold::default();
+    fold.add("ahead", "run_progress", json!({}));
+    fold.add("behind", "test_results", json!({}));
+    let mut client = Client::connect(server.address).await;
+    hello(&mut client, &mut fold).await;
+    fold_to(&mut client, &mut fold, &frames, frames.time()).await;
+    for _ in 0..20 {
+        server.hub.publish(frames.next());
+    }
+    let mut client = Client::connect(server.address).await;
+    let wishes = fold.resume();
+    assert!(wishes[1].since.as_ref().is_some_and(|since| since.time < frames.time()));
+    client.say(&ClientMessage::Subscribe(Subscribe { since: None, ..wishes[0].clone() })).await;
+    while !(fold.kept["ahead"].moving && fold.time == frames.time()) {
+        fold.apply(&client.next().await.expect("stays open"));
+    }
+    client.say(&ClientMessage::Subscribe(wishes[1].clone())).await;
+    fold_to(&mut client, &mut fold, &frames, frames.time()).await;
+    assert_equal(&fold, &frames);
+    assert_eq!((fold.kept["behind"].resumes, fold.kept["behind"].snapshots), (1, 1), "it did resume");
 }
 
 fn wide_rows(count: i64, version: i64) -> Vec<Row> {
