@@ -13,8 +13,8 @@
 //! Two map operations an event; 18 bytes an event id for 24 to 48 hours.
 
 use crate::config::Config;
-use crate::input::{Event, Input, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Machine, Step, Updates, keyed};
+use crate::input::{Event, Input, Position, Refusal, RejectKind, Text};
+use crate::keyed::{Collection, Machine, Step, Updates, keyed, reuse};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,6 +118,8 @@ pub struct Admission {
     stream_memory_ms: u64,
     event_id_memory_ms: u64,
     nothing: Text,
+    /// A tick's input with its positions, while it is put in order.
+    ordered: Vec<(Position, Input)>,
 }
 
 impl Admission {
@@ -131,6 +133,7 @@ impl Admission {
             stream_memory_ms: config.stream_memory_ms,
             event_id_memory_ms: config.event_id_memory_ms.max(1),
             nothing: Text::from(""),
+            ordered: Vec::new(),
         }
     }
 
@@ -166,8 +169,11 @@ impl Admission {
     }
 
     fn event(&mut self, event: Arc<Event>, now: u64, wakes: &mut Vec<u64>) -> Input {
-        let known = self.streams.contains(&event.stream);
-        let memory = self.streams.get_or_insert_with(event.stream, StreamMemory::default);
+        let mut known = true;
+        let memory = self.streams.get_or_insert_with(event.stream, || {
+            known = false;
+            StreamMemory::default()
+        });
         memory.rotate(now / self.event_id_memory_ms);
         memory.versions.heard = now;
         let verdict = memory.judge(&event, self.gaps_max);
@@ -212,18 +218,19 @@ impl Machine for Admission {
     fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Admitted>) {
         let mut wakes = Vec::new();
         self.check_due(step.now(), &mut wakes);
+        let (mut ordered, came) = (std::mem::take(&mut self.ordered), data.len());
+        ordered.extend(data.drain(..).map(|(input, _)| (input.position(), input)));
         // Stable: the input consists of sorted runs, one a reader.
-        data.sort_by_key(|(input, _)| match input {
-            Input::Event(event) => event.position,
-            Input::Refused(refusal) => refusal.position,
-        });
-        for (input, _) in data.drain(..) {
+        ordered.sort_by_key(|(position, _)| *position);
+        for (_, input) in ordered.drain(..) {
             let admitted = match input {
                 Input::Event(event) => self.event(event, step.now(), &mut wakes),
                 refused @ Input::Refused(_) => refused,
             };
             step.emit(admitted, 1);
         }
+        reuse(&mut ordered, came);
+        self.ordered = ordered;
         for at in wakes {
             step.wake_at(at);
         }

@@ -7,6 +7,7 @@
 use crate::admission::admit;
 use crate::config::Config;
 use crate::facts::PhaseChange;
+use crate::fork::fork;
 use crate::gate::gate;
 use crate::input::{Input, Refusal};
 use crate::keyed::{Collection, Updates};
@@ -21,7 +22,7 @@ use crate::views::{failure_patterns, live_metrics, rejects, run_progress, suite_
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, Input as _};
+use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
 use weir_schemas::view::{
@@ -75,14 +76,22 @@ fn render<'s>(
         RunOutput::Facts(_) => None,
     });
     let passed = gate(config, admitted, phases.clone());
-    let refusals = passed.clone().flat_map(|(input, time, diff)| match input {
-        Input::Refused(refusal) => Some((refusal, time, diff)),
+    let (passed, refusals) = fork("Refusals", passed, |input| match input {
+        Input::Refused(refusal) => Some(Arc::clone(refusal)),
         Input::Event(_) => None,
     });
-    let results = results(config, passed.clone(), phases.clone());
-    let parts = sum(config, results.changes, phases.clone());
-    let suites = suite_progress::render(config, parts.clone(), passed, phases);
-    let runs = run_progress::render(config, lives, parts);
+    let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
+    let results = results(config, passed, phases.clone());
+    let (of_suites, of_runs) = sum(config, results.changes, phases.clone()).ok_err(|(part, time, diff)| {
+        if part.suite.is_some() { Ok((part, time, diff)) } else { Err((part, time, diff)) }
+    });
+    let (suite_rows, missing_of_suites) =
+        suite_progress::render(config, of_suites, suite_events, phases).ok_err(|(output, time, diff)| match output {
+            SuiteOutput::Row(row) => Ok((row, time, diff)),
+            SuiteOutput::Missing(row) => Err((row, time, diff)),
+        });
+    let runs = run_progress::render(config, lives, of_runs);
+    let (facts, failures) = fork("Failures", results.facts, failure_patterns::occurrence);
 
     let mut outputs = Outputs::new();
     outputs.add(
@@ -92,18 +101,8 @@ fn render<'s>(
             _ => None,
         }),
     );
-    outputs.add(
-        &SUITE_PROGRESS,
-        suites.clone().flat_map(|(output, time, diff)| match output {
-            SuiteOutput::Row(row) => Some((row, time, diff)),
-            SuiteOutput::Missing(_) => None,
-        }),
-    );
+    outputs.add(&SUITE_PROGRESS, suite_rows);
     outputs.add(&TEST_RESULTS, results.rows);
-    let missing_of_suites = suites.flat_map(|(output, time, diff)| match output {
-        SuiteOutput::Missing(row) => Some((row, time, diff)),
-        SuiteOutput::Row(_) => None,
-    });
     let missing_of_runs = runs.clone().flat_map(|(output, time, diff)| match output {
         RunProgressOutput::Missing(row) => Some((row, time, diff)),
         _ => None,
@@ -112,9 +111,9 @@ fn render<'s>(
         RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
         _ => None,
     });
-    let (metrics, late) = live_metrics::render(cx, results.facts.clone(), results.running, awaited);
+    let (metrics, late) = live_metrics::render(cx, facts, results.running, awaited);
     outputs.add(&LIVE_METRICS, metrics);
-    outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, results.facts));
+    outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
     outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_suites));
     (outputs, refusals)

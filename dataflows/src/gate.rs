@@ -27,7 +27,7 @@ pub fn gate<'s>(
     let admitted = admitted.map(|(input, time, diff)| (GateInput::Event(input), time, diff));
     let phases = phases
         .exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer)
-        .map(|(change, time, diff)| (GateInput::Phase(change), time, diff));
+        .map(|(change, time, diff)| (GateInput::Phase(Box::new(change)), time, diff));
     let gate = Gate { departed: Departed::default(), late_memory_ms: config.late_memory_ms, nothing: Text::from("") };
     keyed("Gate", admitted.concat(phases), Pipeline, config.until, gate)
 }
@@ -35,7 +35,8 @@ pub fn gate<'s>(
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum GateInput {
     Event(Input),
-    Phase(PhaseChange),
+    /// Boxed: rare, and larger than an event.
+    Phase(Box<PhaseChange>),
 }
 
 struct Gate {
@@ -52,8 +53,10 @@ impl Machine for Gate {
     fn step(&mut self, data: &mut Vec<(GateInput, i64)>, step: &mut Step<'_, Input>) {
         self.departed.forget(step.now());
         for (input, _) in data.iter() {
-            if let GateInput::Phase(PhaseChange { run, phase: Phase::Evicted, .. }) = input {
-                let until = self.departed.insert(*run, step.now(), self.late_memory_ms);
+            if let GateInput::Phase(change) = input
+                && change.phase == Phase::Evicted
+            {
+                let until = self.departed.insert(change.run, step.now(), self.late_memory_ms);
                 step.wake_at(until);
             }
         }

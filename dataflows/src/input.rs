@@ -43,6 +43,17 @@ pub enum Input {
     Refused(Arc<Refusal>),
 }
 
+impl Input {
+    /// Where it stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self {
+            Input::Event(event) => event.position,
+            Input::Refused(refusal) => refusal.position,
+        }
+    }
+}
+
 /// An event as the views need it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {

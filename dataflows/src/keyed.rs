@@ -10,8 +10,9 @@
 //! nobody. An update counts at its own time, not at its message's capability (D6). Nothing at or past `until` is run.
 //!
 //! # Cost
-//! Two B-tree operations a time and worker; nothing a key. Measured in `differential.md`: 10 to 29 times cheaper than a
-//! `reduce` for last-value state.
+//! Two B-tree operations a time and worker; nothing a key. Buffers are kept from one time to the next, and what leaves
+//! does so in containers of 32 KiB: the updates of a time touch no fresh memory. Measured in `differential.md`: 10 to 29
+//! times cheaper than a `reduce` for last-value state.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +29,9 @@ pub type Updates<D> = Vec<(D, u64, i64)>;
 
 /// A stream of updates.
 pub type Collection<'s, D> = Stream<'s, u64, Updates<D>>;
+
+/// How long a container of updates becomes, at least one update.
+const CONTAINER_BYTES: usize = 1 << 15;
 
 /// What a step may do besides changing its state: emit updates and ask to be woken.
 pub struct Step<'a, O> {
@@ -102,11 +106,18 @@ where
         let mut pending: BTreeMap<u64, Vec<(M::Input, i64)>> = BTreeMap::new();
         let mut wake: BTreeSet<u64> = BTreeSet::new();
         let mut held: Option<Capability<u64>> = None;
-        let mut out = Vec::new();
+        // The buffer of a time that was run is the buffer of the next one to come.
+        let (mut spare, mut out, mut container) = (Vec::new(), Vec::new(), Vec::new());
+        let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
         move |frontiers| {
             input.for_each(|capability, data| {
-                for (datum, time, diff) in data.drain(..) {
-                    pending.entry(time).or_default().push((datum, diff));
+                let mut data = data.drain(..).peekable();
+                while let Some((datum, time, diff)) = data.next() {
+                    let same = pending.entry(time).or_insert_with(|| std::mem::take(&mut spare));
+                    same.push((datum, diff));
+                    while let Some((datum, _, diff)) = data.next_if(|(_, next, _)| *next == time) {
+                        same.push((datum, diff));
+                    }
                 }
                 let Some(least) = capability.least().copied() else { return };
                 if held.as_ref().is_none_or(|held| held.time() > &least) {
@@ -128,18 +139,33 @@ where
                 if upper.is_some_and(|upper| upper <= next) {
                     return;
                 }
-                let mut data = pending.remove(&next).unwrap_or_default();
+                let mut data = pending.remove(&next).unwrap_or_else(|| std::mem::take(&mut spare));
                 wake.remove(&next);
+                let came = data.len();
                 machine.step(&mut data, &mut Step { now: next, out: &mut out, wake: &mut wake });
-                if !out.is_empty() {
-                    output.session(&*held).give_container(&mut out);
-                    out.clear();
+                reuse(&mut data, came);
+                spare = data;
+                let (made, mut updates) = (out.len(), out.drain(..));
+                while updates.len() > 0 {
+                    container.extend(updates.by_ref().take(container_updates));
+                    output.session(&*held).give_container(&mut container);
+                    container.clear();
                 }
+                drop(updates);
+                reuse(&mut out, made);
             }
             held = None; // Nothing is pending: hold nothing.
         }
     });
     results
+}
+
+/// Empties a buffer for its next use; one that was nearly empty gives half of its memory back.
+pub(crate) fn reuse<T>(buffer: &mut Vec<T>, used: usize) {
+    buffer.clear();
+    if buffer.capacity() > 4096 && used < buffer.capacity() / 8 {
+        buffer.shrink_to(buffer.capacity() / 2);
+    }
 }
 
 fn earliest<T>(pending: &BTreeMap<u64, T>, wake: &BTreeSet<u64>) -> Option<u64> {

@@ -16,6 +16,7 @@ pub mod context;
 pub mod departed;
 pub mod facts;
 pub mod fingerprint;
+pub mod fork;
 pub mod gate;
 pub mod input;
 pub mod keyed;

@@ -65,7 +65,7 @@ pub struct SuiteMark {
 }
 
 /// Sums up admitted events by run and stream; refusals are left out.
-pub fn take_notes<'s>(config: &Config, admitted: Collection<'s, Input>) -> Collection<'s, RunNote> {
+pub fn take_notes<'s>(config: &Config, admitted: Collection<'s, Input>) -> Collection<'s, Arc<RunNote>> {
     keyed("Notes", admitted, Pipeline, config.until, Notes)
 }
 
@@ -73,10 +73,10 @@ struct Notes;
 
 impl Machine for Notes {
     type Input = Input;
-    type Output = RunNote;
+    type Output = Arc<RunNote>;
     type Entry = ();
 
-    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, RunNote>) {
+    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Arc<RunNote>>) {
         let mut index: Map<(Id, Id), usize> = Map::default();
         let mut notes: Vec<RunNote> = Vec::new();
         for (input, _) in data.drain(..) {
@@ -92,7 +92,7 @@ impl Machine for Notes {
             note.suites.sort_unstable();
             note.broken.sort_unstable();
             note.withdrawn.sort_unstable();
-            step.emit(note, 1);
+            step.emit(Arc::new(note), 1);
         }
     }
 

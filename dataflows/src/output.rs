@@ -13,7 +13,7 @@
 
 use crate::facts::Rows;
 use crate::input::{Position, Refusal, RejectKind};
-use crate::keyed::Collection;
+use crate::keyed::{Collection, reuse};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,6 +136,8 @@ impl Default for Outputs<'_> {
 #[derive(Default)]
 struct Cutter {
     rows: BTreeMap<u64, Vec<(Outgoing, i64)>>,
+    /// The updates of a frame by view, while it is made; empty in between.
+    by_view: Vec<Vec<(Outgoing, i64)>>,
     verdicts: BTreeMap<u64, Vec<Verdict>>,
     bound: BTreeSet<u64>,
     digests: Vec<Digest>,
@@ -167,16 +169,17 @@ impl Cutter {
 
     fn frame(&mut self, end: u64) -> Frame {
         self.digests.resize(VIEWS.len(), Digest::default());
-        let mut by_view: Vec<Vec<(Outgoing, i64)>> = (0..VIEWS.len()).map(|_| Vec::new()).collect();
+        self.by_view.resize_with(VIEWS.len(), Vec::new);
         let later = self.rows.split_off(&(end + 1));
         for (outgoing, diff) in std::mem::replace(&mut self.rows, later).into_values().flatten() {
             let change = outgoing.hash.wrapping_mul(i128::from(diff).cast_unsigned());
             let digest = &mut self.digests[usize::from(outgoing.view)];
             digest.0 = digest.0.wrapping_add(change);
-            by_view[usize::from(outgoing.view)].push((outgoing, diff));
+            self.by_view[usize::from(outgoing.view)].push((outgoing, diff));
         }
-        let views = by_view
-            .into_iter()
+        let views = self
+            .by_view
+            .iter_mut()
             .zip(&self.digests)
             .zip(VIEWS)
             .map(|((updates, digest), view)| ViewFrame { updates: net(updates, view), digest: *digest })
@@ -185,12 +188,17 @@ impl Cutter {
     }
 }
 
-/// The net of a view's updates: by key, −1 before +1.
-fn net(mut updates: Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
+/// The net of a view's updates: by key, −1 before +1. Leaves `updates` empty.
+fn net(updates: &mut Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
+    let came = updates.len();
     // A stable sort: the updates of one key stay in the order of their times.
     updates.sort_by(|(a, _), (b, _)| key(a).cmp(key(b)));
     let mut netted: Vec<Update> = Vec::with_capacity(updates.len());
     for group in updates.chunk_by_mut(|(a, _), (b, _)| key(a) == key(b)) {
+        if let [(outgoing, diff @ (-1 | 1))] = group {
+            netted.push(Update { row: outgoing.row.clone(), diff: *diff, cause: outgoing.cause });
+            continue;
+        }
         group.sort_by_key(|(outgoing, _)| outgoing.hash);
         let first = netted.len();
         for same in group.chunk_by(|(a, _), (b, _)| a.hash == b.hash) {
@@ -200,14 +208,15 @@ fn net(mut updates: Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
             }
         }
         netted[first..].sort_by_key(|update| update.diff);
-        let diffs: Vec<i64> = netted[first..].iter().map(|update| update.diff).collect();
-        assert!(
-            matches!(diffs.as_slice(), [] | [-1 | 1] | [-1, 1]),
-            "view {} gave the differences {diffs:?} to one key: {:?}",
-            view.name,
-            netted[first..].iter().map(|update| &update.row).collect::<Vec<_>>()
-        );
+        let sound = match &netted[first..] {
+            [] => true,
+            [only] => matches!(only.diff, -1 | 1),
+            [old, new] => (old.diff, new.diff) == (-1, 1),
+            _ => false,
+        };
+        assert!(sound, "view {} gave more than one change to a key: {:?}", view.name, &netted[first..]);
     }
+    reuse(updates, came);
     netted
 }
 

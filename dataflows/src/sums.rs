@@ -151,6 +151,14 @@ impl SuiteSums {
     }
 }
 
+/// What a change of a tick touched. The names that count are those of run and suite: any change of a suite has them.
+struct Touched {
+    run: Id,
+    suite: Id,
+    names: Arc<TestNames>,
+    withdrawn: bool,
+}
+
 struct Sums {
     worker: u32,
     runs: Map<Id, RunSums>,
@@ -168,7 +176,7 @@ impl Sums {
         }
     }
 
-    fn part(&self, change: &Change, of_suite: bool, withdrawn: bool) -> Option<Part> {
+    fn part(&self, change: &Touched, of_suite: bool, withdrawn: bool) -> Option<Part> {
         let run = self.runs.get(&change.run)?;
         let suite = run.suites.get(&change.suite)?;
         let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
@@ -190,18 +198,19 @@ impl Machine for Sums {
     type Entry = ();
 
     fn step(&mut self, data: &mut Vec<(SumInput, i64)>, step: &mut Step<'_, Part>) {
-        let (mut changes, mut evicted) = (Vec::new(), Vec::new());
+        let (mut touched, mut evicted) = (Vec::with_capacity(data.len()), Vec::new());
         for (input, _) in data.drain(..) {
             match input {
                 SumInput::Change(change) => {
                     self.change(&change);
-                    changes.push(change);
+                    let Change { run, suite, names, withdrawn, .. } = change;
+                    touched.push(Touched { run, suite, names, withdrawn });
                 }
                 SumInput::Evicted(run) => evicted.push(run),
             }
         }
-        changes.sort_unstable_by_key(|change| (change.run, change.suite, change.test));
-        for run in changes.chunk_by(|a, b| a.run == b.run) {
+        touched.sort_unstable_by_key(|change| (change.run, change.suite));
+        for run in touched.chunk_by(|a, b| a.run == b.run) {
             let withdrawn = run.iter().any(|change| change.withdrawn);
             self.part(&run[0], false, withdrawn).into_iter().for_each(|part| step.emit(part, 1));
             for suite in run.chunk_by(|a, b| a.suite == b.suite) {

@@ -222,9 +222,8 @@ impl Test {
     }
 
     /// The facts of all ended attempts that count, in order.
-    #[must_use]
-    pub fn facts(&self, run: Id, test: Id) -> Vec<AttemptFact> {
-        let fact = |attempt: &Attempt| {
+    pub fn facts(&self, run: Id, test: Id) -> impl Iterator<Item = AttemptFact> {
+        let fact = move |attempt: &Attempt| {
             attempt.worst().map(|worst| AttemptFact {
                 run,
                 test,
@@ -239,7 +238,7 @@ impl Test {
                 failure: attempt.failure().cloned(),
             })
         };
-        self.counting().filter_map(fact).collect()
+        self.counting().filter_map(fact)
     }
 
     /// The last attempt that ended.

@@ -17,16 +17,18 @@ mod machine;
 
 use crate::config::Config;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, TestNames};
+use crate::fork::Port;
 use crate::input::{Event, Input, Withdraws};
 use crate::keyed::{Collection, keyed};
 use attempts::Standing;
 use machine::Results;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::vec::Partition as _;
+use timely::progress::operate::FrontierInterest;
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 
@@ -69,11 +71,11 @@ enum ResultInput {
     Event(Arc<Event>),
     /// A withdrawal by event id, for one worker.
     Withdrawal {
-        run: Id,
-        event: Id,
+        event: Arc<Event>,
         peer: u64,
     },
-    Phase(PhaseChange),
+    /// Boxed: rare, and larger than the others.
+    Phase(Box<PhaseChange>),
 }
 
 /// What comes out.
@@ -106,13 +108,13 @@ pub fn results<'s>(
         (0..copies).filter_map(move |peer| {
             let event = event.as_ref()?;
             let input = match event.withdraws {
-                Some(Withdraws::Event(id)) => ResultInput::Withdrawal { run: event.run, event: id, peer },
+                Some(Withdraws::Event(_)) => ResultInput::Withdrawal { event: Arc::clone(event), peer },
                 _ => ResultInput::Event(Arc::clone(event)),
             };
             Some((input, time, diff))
         })
     });
-    let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(change), time, diff));
+    let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(Box::new(change)), time, diff));
     let pact = Exchange::new(|(input, _, _): &(ResultInput, u64, i64)| match input {
         ResultInput::Event(event) => event.run.route() ^ event.test.unwrap_or_default().route().rotate_left(32),
         ResultInput::Withdrawal { peer, .. } => *peer,
@@ -124,32 +126,43 @@ pub fn results<'s>(
 
 /// Gives each kind of output its own stream.
 fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
-    let mut parts = output
-        .partition(5, |(output, time, diff)| {
-            let part = match &output {
-                ResultOutput::Row(_) => 0,
-                ResultOutput::Missing(_) => 1,
-                ResultOutput::Fact(_) => 2,
-                ResultOutput::Running(_) => 3,
-                ResultOutput::Change(_) => 4,
-            };
-            (part, (output, time, diff))
-        })
-        .into_iter();
-    let mut next = || parts.next().expect("there are as many parts as kinds");
-    macro_rules! kind {
-        ($kind:path) => {
-            next().flat_map(|(output, time, diff)| match output {
-                $kind(datum) => Some((datum, time, diff)),
-                _ => None,
-            })
-        };
-    }
+    let mut builder = OperatorBuilder::new("ResultKinds".to_owned(), output.scope());
+    let mut input = builder.new_input(output, Pipeline);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (rows, row_stream) = builder.new_output();
+    let (missing, missing_stream) = builder.new_output();
+    let (facts, fact_stream) = builder.new_output();
+    let (running, running_stream) = builder.new_output();
+    let (changes, change_stream) = builder.new_output();
+    let (mut rows, mut missing) = (Port::<RowChange>::from(rows), Port::<RowChange>::from(missing));
+    let (mut facts, mut running) = (Port::<AttemptFact>::from(facts), Port::<Running>::from(running));
+    let mut changes = Port::<Change>::from(changes);
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            let (mut rows, mut missing) = (rows.activate(), missing.activate());
+            let (mut facts, mut running) = (facts.activate(), running.activate());
+            let mut changes = changes.activate();
+            input.for_each(|capability, data| {
+                let (mut rows, mut missing) = (rows.session(&capability), missing.session(&capability));
+                let (mut facts, mut running) = (facts.session(&capability), running.session(&capability));
+                let mut changes = changes.session(&capability);
+                for (output, time, diff) in data.drain(..) {
+                    match output {
+                        ResultOutput::Row(row) => rows.give((row, time, diff)),
+                        ResultOutput::Missing(row) => missing.give((row, time, diff)),
+                        ResultOutput::Fact(fact) => facts.give((fact, time, diff)),
+                        ResultOutput::Running(test) => running.give((test, time, diff)),
+                        ResultOutput::Change(change) => changes.give((change, time, diff)),
+                    }
+                }
+            });
+        }
+    });
     ResultStreams {
-        rows: kind!(ResultOutput::Row),
-        missing: kind!(ResultOutput::Missing),
-        facts: kind!(ResultOutput::Fact),
-        running: kind!(ResultOutput::Running),
-        changes: kind!(ResultOutput::Change),
+        rows: row_stream,
+        missing: missing_stream,
+        facts: fact_stream,
+        running: running_stream,
+        changes: change_stream,
     }
 }

@@ -92,11 +92,11 @@ enum RunInput {
 /// Runs the lives, distributed by run. `silence` says on one worker when timers stand still.
 pub fn live<'s>(
     config: &Config,
-    notes: Collection<'s, RunNote>,
+    notes: Collection<'s, Arc<RunNote>>,
     silence: Collection<'s, bool>,
 ) -> Collection<'s, RunOutput> {
     let peers = notes.scope().peers() as u64;
-    let notes = notes.map(|(note, time, diff)| (RunInput::Note(Arc::new(note)), time, diff));
+    let notes = notes.map(|(note, time, diff)| (RunInput::Note(note), time, diff));
     let silence = silence.flat_map(move |(paused, time, diff)| {
         (0..peers).map(move |peer| (RunInput::Silence { paused, peer }, time, diff))
     });

@@ -42,7 +42,7 @@ enum RunProgressInput {
     Part(Part),
 }
 
-/// Renders the view, distributed by run.
+/// Renders the view from the lives of runs and the parts of whole runs, distributed by run.
 pub fn render<'s>(
     config: &Config,
     lives: Collection<'s, RunOutput>,
@@ -52,8 +52,7 @@ pub fn render<'s>(
         RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
         RunOutput::Phase(_) => None,
     });
-    let parts =
-        parts.flat_map(|(part, time, diff)| part.suite.is_none().then_some((RunProgressInput::Part(part), time, diff)));
+    let parts = parts.map(|(part, time, diff)| (RunProgressInput::Part(part), time, diff));
     let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
         RunProgressInput::Facts(facts) => facts.run.route(),
         RunProgressInput::Part(part) => part.run.route(),

@@ -42,21 +42,26 @@ enum SuiteInput {
     Phase(PhaseChange),
 }
 
-/// Renders the view, distributed by (run, suite).
+/// The begin or end of a suite.
+#[must_use]
+pub fn event_of_suite(input: &Input) -> Option<Arc<Event>> {
+    match input {
+        Input::Event(event) if matches!(event.kind, EventType::TestSuiteStarted | EventType::TestSuiteCompleted) => {
+            Some(Arc::clone(event))
+        }
+        _ => None,
+    }
+}
+
+/// Renders the view from the parts of suites and their begins and ends, distributed by (run, suite).
 pub fn render<'s>(
     config: &Config,
     parts: Collection<'s, Part>,
-    events: Collection<'s, Input>,
+    events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, SuiteOutput> {
-    let parts =
-        parts.flat_map(|(part, time, diff)| part.suite.is_some().then_some((SuiteInput::Part(part), time, diff)));
-    let events = events.flat_map(|(input, time, diff)| match input {
-        Input::Event(event) if matches!(event.kind, EventType::TestSuiteStarted | EventType::TestSuiteCompleted) => {
-            Some((SuiteInput::Event(event), time, diff))
-        }
-        _ => None,
-    });
+    let parts = parts.map(|(part, time, diff)| (SuiteInput::Part(part), time, diff));
+    let events = events.map(|(event, time, diff)| (SuiteInput::Event(event), time, diff));
     let phases = phases.map(|(change, time, diff)| (SuiteInput::Phase(change), time, diff));
     let pact = Exchange::new(|(input, _, _): &(SuiteInput, u64, i64)| match input {
         SuiteInput::Part(part) => part.run.route() ^ part.suite.unwrap_or_default().route().rotate_left(32),
@@ -76,6 +81,9 @@ struct Suite {
     /// Sums and the latest result, by worker.
     parts: BTreeMap<u32, (Counts, Option<Latest>)>,
     streams: BTreeMap<Id, InStream>,
+    /// What was last told of it; `None` after a restore.
+    #[serde(skip)]
+    shown: Option<Shown>,
 }
 
 /// A suite in one stream.
@@ -151,6 +159,12 @@ impl Suites {
         (suite.row(&mut self.writer, suites.ended), suite.missing(&mut self.writer, suites.ended))
     }
 
+    /// What was last told of a suite: as it is before anything changes.
+    fn shown(&mut self, run: Id, suite: Id) -> Shown {
+        let told = self.runs.get_mut(&run).and_then(|suites| suites.suites.get_mut(&suite)?.shown.take());
+        told.unwrap_or_else(|| self.show(run, suite))
+    }
+
     fn event(&mut self, event: &Event) {
         let suites = self.runs.get_or_insert_with(event.run, RunSuites::default);
         let suite = suites.suites.get_or_insert_with(event.suite, || Suite {
@@ -160,6 +174,7 @@ impl Suites {
             name: Arc::clone(&event.names.suite_name),
             parts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            shown: None,
         });
         if suite.streams.is_empty() {
             suite.name = Arc::clone(&event.names.suite_name);
@@ -182,6 +197,7 @@ impl Suites {
             name: Arc::clone(&part.names.suite),
             parts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            shown: None,
         });
         suite.parts.insert(part.worker, (part.counts, part.latest));
     }
@@ -212,7 +228,7 @@ impl Machine for Suites {
 
     fn step(&mut self, data: &mut Vec<(SuiteInput, i64)>, step: &mut Step<'_, SuiteOutput>) {
         let (mut events, mut parts, mut phases) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut touched, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
+        let (mut touched, mut withdrawn) = (Vec::new(), BTreeSet::new());
         for (input, _) in data.drain(..) {
             match input {
                 SuiteInput::Event(event) => events.push(event),
@@ -228,7 +244,9 @@ impl Machine for Suites {
             let suites = self.runs.get(&change.run).map(|run| run.suites.sorted_keys()).unwrap_or_default();
             touched.extend(suites.into_iter().map(|suite| (change.run, suite)));
         }
-        let before: Vec<_> = touched.iter().map(|(run, suite)| self.show(*run, *suite)).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let before: Vec<_> = touched.iter().map(|(run, suite)| self.shown(*run, *suite)).collect();
         events.sort_unstable_by_key(|event| event.position);
         events.iter().for_each(|event| self.event(event));
         parts.into_iter().for_each(|part| self.part(part));
@@ -247,6 +265,9 @@ impl Machine for Suites {
                 () if withdrawn.contains(&(run, suite)) => Cause::Withdrawn,
                 () => Cause::Changed,
             };
+            if let Some(suite) = self.runs.get_mut(&run).and_then(|suites| suites.suites.get_mut(&suite)) {
+                suite.shown = Some(after.clone());
+            }
             tell(before, after, cause, step);
         }
     }
