@@ -82,16 +82,16 @@ fn render<'s>(
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
     let results = results(config, passed, phases.clone());
-    let (of_suites, of_runs) = sum(config, results.changes, phases.clone()).ok_err(|(part, time, diff)| {
-        if part.suite.is_some() { Ok((part, time, diff)) } else { Err((part, time, diff)) }
+    let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
+        part.suite.is_none().then(|| part.clone())
     });
     let (suite_rows, missing_of_suites) =
-        suite_progress::render(config, of_suites, suite_events, phases).ok_err(|(output, time, diff)| match output {
+        suite_progress::render(config, parts, suite_events, phases).ok_err(|(output, time, diff)| match output {
             SuiteOutput::Row(row) => Ok((row, time, diff)),
             SuiteOutput::Missing(row) => Err((row, time, diff)),
         });
     let runs = run_progress::render(config, lives, of_runs);
-    let (facts, failures) = fork("Failures", results.facts, failure_patterns::occurrence);
+    let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
 
     let mut outputs = Outputs::new();
     outputs.add(

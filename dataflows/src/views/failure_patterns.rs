@@ -32,8 +32,9 @@ const BUCKETS: u128 = 256;
 
 /// The view's rows.
 #[must_use]
-pub fn render<'s>(cx: &Context<'s>, failures: Collection<'s, Occurrence>) -> Rows<'s> {
+pub fn render<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> Rows<'s> {
     let Config { until, failure_patterns: shown, .. } = *cx.config;
+    let failures = facts.flat_map(|(fact, time, diff)| occurrence(fact).map(|occurrence| (occurrence, time, diff)));
     let by_bucket = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route(occurrence.group()));
     let patterns = keyed("FailurePatterns", failures, by_bucket, until, Patterns::new(Arc::clone(&cx.config)));
     let first = keyed("FailurePatternsBuckets", patterns, Pipeline, until, TopK::<Candidate>::new(shown))
@@ -48,13 +49,12 @@ fn route((project, bucket): (weir_schemas::id::Id, u32)) -> u64 {
 }
 
 /// The failure that a fact tells of.
-#[must_use]
-pub fn occurrence(fact: &AttemptFact) -> Option<Occurrence> {
-    let failure = Arc::clone(fact.failure.as_ref()?);
+fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
+    let failure = fact.failure?;
     Some(Occurrence {
         project: project_scope(&fact.names.project),
         key: pattern::Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt },
-        names: Arc::clone(&fact.names),
+        names: fact.names,
         failure,
     })
 }

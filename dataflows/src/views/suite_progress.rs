@@ -53,14 +53,15 @@ pub fn event_of_suite(input: &Input) -> Option<Arc<Event>> {
     }
 }
 
-/// Renders the view from the parts of suites and their begins and ends, distributed by (run, suite).
+/// Renders the view from the parts and the begins and ends of suites, distributed by (run, suite).
 pub fn render<'s>(
     config: &Config,
     parts: Collection<'s, Part>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, SuiteOutput> {
-    let parts = parts.map(|(part, time, diff)| (SuiteInput::Part(part), time, diff));
+    let parts =
+        parts.flat_map(|(part, time, diff)| part.suite.is_some().then_some((SuiteInput::Part(part), time, diff)));
     let events = events.map(|(event, time, diff)| (SuiteInput::Event(event), time, diff));
     let phases = phases.map(|(change, time, diff)| (SuiteInput::Phase(change), time, diff));
     let pact = Exchange::new(|(input, _, _): &(SuiteInput, u64, i64)| match input {
