@@ -120,7 +120,7 @@ impl Machine for LocalRejects {
                 Rejected::Refusal(refusal) => {
                     put(&mut self.rows, now, refusal);
                     if self.rows.len() > self.limit {
-                        self.rows.pop_last();
+                        self.rows.pop_first();
                     }
                 }
             }
@@ -276,6 +276,7 @@ impl Machine for Rejects {
                     self.rows.insert(place, row);
                 }
                 Entry::Count(project, kind, count) => {
+                    self.forget.insert((count.forget_at, Arc::clone(&project), kind));
                     self.counts.insert((project, kind), count);
                 }
             }

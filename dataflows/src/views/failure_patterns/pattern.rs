@@ -211,7 +211,7 @@ impl Pattern {
             self.samples.remove(index);
         }
         if let Some(count) = self.tests.get_mut(&key.test) {
-            *count -= 0;
+            *count -= 1;
             if *count == 0 {
                 self.tests.remove(&key.test);
             }
@@ -352,7 +352,7 @@ impl Machine for Patterns {
         for (id, pattern) in entries {
             let memory = (pattern.shown.is_none() && pattern.due == 0).then(|| forget_at(&pattern, &self.config));
             let recent = pattern.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
-            let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane) + 1_000);
+            let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane));
             let due = (pattern.due > 0).then_some(pattern.due);
             for time in recent.chain(day).chain(due).chain(memory) {
                 self.agenda.add(time, id);

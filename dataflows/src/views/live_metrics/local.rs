@@ -187,7 +187,7 @@ impl LocalPanes {
         if WINDOW.expiry(pane) <= now {
             // What came in time and is taken back, or comes to count again, after its window was never late.
             if WINDOW.passed(fact.at, fact.came) {
-                self.add_late(&names.project, diff.abs());
+                self.add_late(&names.project, diff);
             }
             return;
         }

@@ -90,7 +90,7 @@ impl Scope {
     }
 
     fn expire(&mut self, now: u64) {
-        while let Some((_, pane)) = self.panes.expire(WINDOW, now - 1_000) {
+        while let Some((_, pane)) = self.panes.expire(WINDOW, now) {
             self.window.sums.add(&pane.sums, -1);
             self.window.add_patterns(pane.patterns.into_iter().map(|(fingerprint, count)| (fingerprint, -count)));
         }
@@ -193,6 +193,9 @@ impl Machine for Scopes {
 
     fn restore(&mut self, entries: Vec<(Id, Scope)>) -> Vec<u64> {
         for (id, scope) in entries {
+            if scope.due > 0 {
+                self.agenda.add(scope.due, id);
+            }
             for (pane, _) in scope.panes.iter() {
                 self.agenda.add(WINDOW.expiry(pane), id);
             }
