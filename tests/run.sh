@@ -82,7 +82,7 @@ if [ "$built" = yes ]; then
 fi
 
 begin "browser tests"
-export WEIR_BIN="$PWD/target/debug/weir"
+export WEIR_BIN="$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/weir"
 if ! [ -x "$WEIR_BIN" ] || [ "$built" = no ]; then
     count "browser tests" 1 ""
 elif ! CHROMIUM=$(tests/tools/chromium.sh); then
