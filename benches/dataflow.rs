@@ -1,7 +1,8 @@
 //! All views, with digests and frames: decoded events a second, and CPU an event.
 //!
 //! A fleet of 400 runs of 8 shards: 200,000 tests in 4,800 suites, 3 % failures, a tenth of them retried. Events are decoded
-//! before the clock starts; the clock stops when the last frame has left. `cargo bench --bench dataflow`.
+//! before the clock starts; the clock stops when the last frame has left. `cargo bench --bench dataflow`, or with
+//! `-- WORKERS TICK_MS` one configuration alone.
 
 #![expect(clippy::cast_possible_truncation, reason = "numbers of this size fit every type here")]
 
@@ -35,6 +36,10 @@ fn main() {
         "all views: {RUNS} runs x {SHARDS} shards, {} tests, {EVENTS_A_SECOND} events a simulated second",
         RUNS * TESTS_A_RUN
     );
+    let asked: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if let [workers, tick_ms] = asked[..] {
+        return measure(workers as usize, tick_ms);
+    }
     for (workers, tick_ms) in [(1, 50), (2, 20), (2, 50), (2, 100)] {
         measure(workers, tick_ms);
     }
@@ -54,14 +59,15 @@ fn measure(workers: usize, tick_ms: u64) {
             .for_each(|(part, ticks)| ticks.lock().expect("unpoisoned").push((at, part)));
     }
     let worker_ticks = Arc::new(worker_ticks);
+    let end = Arc::new(Mutex::new(None));
     let (cpu, clock) = (cpu_time(), Instant::now());
-    let (counted, framed) = (Arc::clone(&updates), Arc::clone(&frames));
+    let (counted, framed, ended) = (Arc::clone(&updates), Arc::clone(&frames), Arc::clone(&end));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let ticks = std::mem::take(&mut *worker_ticks[worker.index()].lock().expect("unpoisoned"));
         let (updates, frames) = (Arc::clone(&counted), Arc::clone(&framed));
         let last = ticks.last().map_or(0, |(at, _)| *at);
         let config = Config { until: last + 1, ..Config::default() };
-        let done = Arc::clone(&framed);
+        let (done, ended) = (Arc::clone(&framed), Arc::clone(&ended));
         let mut inputs = build(
             worker,
             &config,
@@ -71,6 +77,9 @@ fn measure(workers: usize, tick_ms: u64) {
                     Ordering::Relaxed,
                 );
                 frames.store(released.frame.upper, Ordering::Release);
+                if released.frame.upper == last {
+                    *ended.lock().expect("unpoisoned") = Some((clock.elapsed(), cpu_time() - cpu));
+                }
             }),
         );
         for (at, data) in ticks {
@@ -93,11 +102,11 @@ fn measure(workers: usize, tick_ms: u64) {
     })
     .expect("timely starts");
     drop(guards);
-    let (seconds, cpu) = (clock.elapsed().as_secs_f64(), cpu_time() - cpu);
+    let (time, cpu) = end.lock().expect("unpoisoned").expect("the last tick's frame was released");
     let updates = updates.load(Ordering::Relaxed);
     println!(
         "{workers} worker(s), {tick_ms:>3} ms ticks: {:>9.0} events/s, {:.2} µs CPU an event, {:.1} updates an event, {} MB resident",
-        events as f64 / seconds,
+        events as f64 / time.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / events as f64,
         updates as f64 / events as f64,
         resident_mb(),

@@ -12,8 +12,8 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::{Input as _, Inspect as _, Probe as _};
 use weir_dataflows::Config;
 use weir_dataflows::context::Context;
-use weir_dataflows::facts::{AttemptFact, Awaited, Failure, Running, TestNames};
-use weir_dataflows::input::{Origin, Text};
+use weir_dataflows::facts::{AttemptFact, Awaited, Failure, Running};
+use weir_dataflows::input::{Names, Origin, Text};
 use weir_dataflows::keyed::Updates;
 use weir_dataflows::views::live_metrics;
 use weir_schemas::id::Id;
@@ -114,7 +114,7 @@ fn templates() -> Vec<AttemptFact> {
                 let message = Arc::clone(&pattern);
                 Arc::new(Failure { fingerprint: Id::of(&[&pattern]), pattern, kind: Text::from("Error"), message })
             });
-            let names = TestNames { project: Arc::clone(&project), suite: Arc::clone(&suite), ..TestNames::default() };
+            let names = Names { project: Arc::clone(&project), suite: Arc::clone(&suite), ..Names::default() };
             let origin = Origin {
                 project: Arc::clone(&project),
                 framework: None,

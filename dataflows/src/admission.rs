@@ -5,7 +5,8 @@
 //! version that is neither is a conflict (`events.md`, admission). What comes in unreadable passes through as refused.
 //!
 //! # Invariants
-//! Every input leaves exactly once, as an event or as a refusal. State of a stream: its last version, at most
+//! Every input leaves exactly once, as an event or as a refusal; what the events of a tick say about the lives of their runs
+//! leaves beside them, summed up ([`crate::notes`]). State of a stream: its last version, at most
 //! `stream_gaps` gap ranges, and event ids of this and the previous `event_id_memory`; it leaves at the first whole hour
 //! at or after its last event plus `stream_memory`.
 //!
@@ -14,26 +15,38 @@
 
 use crate::config::Config;
 use crate::input::{Event, Input, Position, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Machine, Step, Updates, keyed, reuse};
+use crate::keyed::{Collection, Machine, Step, keyed, reuse};
 use crate::map::Map;
+use crate::notes::{Notes, RunNote};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::OkErr;
 use weir_schemas::id::Id;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// What left admission.
-pub type Admitted = Input;
-
-/// Admits events, distributed by stream.
-pub fn admit<'s>(config: &Config, input: Collection<'s, Input>) -> Collection<'s, Admitted> {
+/// Admits events, distributed by stream; and what they say about the lives of their runs.
+pub fn admit<'s>(
+    config: &Config,
+    input: Collection<'s, Input>,
+) -> (Collection<'s, Input>, Collection<'s, Arc<RunNote>>) {
     let pact = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
         Input::Event(event) => event.stream.route(),
         Input::Refused(refusal) => refusal.position.offset,
     });
-    keyed("Admission", input, pact, config.until, Admission::new(config))
+    keyed("Admission", input, pact, config.until, Admission::new(config)).ok_err(|(output, time, diff)| match output {
+        Output::Input(input) => Ok((input, time, diff)),
+        Output::Note(note) => Err((note, time, diff)),
+    })
+}
+
+/// What comes out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Output {
+    Input(Input),
+    Note(Arc<RunNote>),
 }
 
 /// What is known of one stream.
@@ -110,7 +123,7 @@ fn fill(gaps: &mut Vec<(u64, u64)>, version: u64, gaps_max: usize) -> bool {
 }
 
 /// The state machine of all streams of a worker.
-pub struct Admission {
+struct Admission {
     streams: Map<Id, StreamMemory>,
     /// When to look at which stream again, at whole hours.
     checks: BTreeMap<u64, Vec<Id>>,
@@ -120,12 +133,11 @@ pub struct Admission {
     nothing: Text,
     /// A tick's input with its positions, while it is put in order.
     ordered: Vec<(Position, Input)>,
+    notes: Notes,
 }
 
 impl Admission {
-    /// One without streams.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
+    fn new(config: &Config) -> Self {
         Admission {
             streams: Map::default(),
             checks: BTreeMap::new(),
@@ -134,6 +146,7 @@ impl Admission {
             event_id_memory_ms: config.event_id_memory_ms.max(1),
             nothing: Text::from(""),
             ordered: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -182,7 +195,10 @@ impl Admission {
             self.schedule(event.stream, now, end, wakes);
         }
         match verdict {
-            Ok(()) => Input::Event(event),
+            Ok(()) => {
+                self.notes.add(&event, now);
+                Input::Event(event)
+            }
             Err((kind, expected)) => Input::Refused(Arc::new(refusal(&event, kind, expected, &self.nothing))),
         }
     }
@@ -199,7 +215,7 @@ fn refusal(event: &Event, kind: RejectKind, expected: Option<u64>, nothing: &Tex
         position: event.position,
         kind,
         project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.names.stream),
+        stream: Arc::clone(&event.stream_name),
         message,
         expected,
     }
@@ -212,10 +228,10 @@ pub(crate) fn late(event: &Event, nothing: &Text) -> Refusal {
 
 impl Machine for Admission {
     type Input = Input;
-    type Output = Admitted;
+    type Output = Output;
     type Entry = (Id, StreamEntry);
 
-    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Admitted>) {
+    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Output>) {
         let mut wakes = Vec::new();
         self.check_due(step.now(), &mut wakes);
         let (mut ordered, came) = (std::mem::take(&mut self.ordered), data.len());
@@ -227,8 +243,9 @@ impl Machine for Admission {
                 Input::Event(event) => self.event(event, step.now(), &mut wakes),
                 refused @ Input::Refused(_) => refused,
             };
-            step.emit(admitted, 1);
+            step.emit(Output::Input(admitted), 1);
         }
+        self.notes.drain().for_each(|note| step.emit(Output::Note(note), 1));
         reuse(&mut ordered, came);
         self.ordered = ordered;
         for at in wakes {
@@ -271,14 +288,6 @@ impl Machine for Admission {
 pub struct StreamEntry {
     state: StreamState,
     check_at: u64,
-}
-
-/// Runs the machine on one worker without a dataflow: for tests and measurements.
-pub fn admit_alone(machine: &mut Admission, now: u64, inputs: Vec<Input>) -> Vec<Admitted> {
-    let (mut out, mut wake): (Updates<Admitted>, _) = (Vec::new(), Default::default());
-    let mut data = inputs.into_iter().map(|input| (input, 1)).collect();
-    machine.step(&mut data, &mut Step::new(now, &mut out, &mut wake));
-    out.into_iter().map(|(admitted, _, _)| admitted).collect()
 }
 
 #[cfg(test)]

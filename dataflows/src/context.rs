@@ -11,7 +11,6 @@ use crate::fork::fork;
 use crate::gate::gate;
 use crate::input::{Input, Refusal};
 use crate::keyed::{Collection, Updates};
-use crate::notes::take_notes;
 use crate::output::{Outputs, Sink};
 use crate::results::results;
 use crate::runs::{RunOutput, live};
@@ -69,8 +68,8 @@ fn render<'s>(
     silence: Collection<'s, bool>,
 ) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>) {
     let config = &*cx.config;
-    let admitted = admit(config, events);
-    let lives = live(config, take_notes(config, admitted.clone()), silence);
+    let (admitted, notes) = admit(config, events);
+    let lives = live(config, notes, silence);
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
         RunOutput::Facts(_) => None,

@@ -8,7 +8,7 @@
 //! back when its run is evicted: whatever outlives a run (windows, patterns) derives from these facts (`time.md`, bounded
 //! state). [`Running`] and [`Awaited`] count what is still shown and go down with an evicted run.
 
-use crate::input::{Origin, Text};
+use crate::input::{Names, Origin, Text};
 use crate::keyed::Collection;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,21 +28,6 @@ pub struct RowChange {
 
 /// What a view renders to.
 pub type Rows<'s> = Collection<'s, RowChange>;
-
-/// The names of a test in its run, made once a test and run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TestNames {
-    /// The project.
-    pub project: Text,
-    /// The run.
-    pub run: Text,
-    /// The test's identity as rows show it.
-    pub test: Text,
-    /// The test's readable name.
-    pub name: Text,
-    /// The suite's identity within the run; empty when there is none.
-    pub suite: Text,
-}
 
 /// One ended attempt of one test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +49,7 @@ pub struct AttemptFact {
     /// How long it took.
     pub duration_us: Option<u64>,
     /// The names.
-    pub names: Arc<TestNames>,
+    pub names: Arc<Names>,
     /// Where it ran.
     pub origin: Arc<Origin>,
     /// Why it failed, when it did.

@@ -8,7 +8,8 @@
 //! Long texts are cut here, once, visibly. Event times are as sent; operators clamp them to the tick.
 //!
 //! # Cost
-//! One allocation an event of about 350 bytes; a look-up of 20 to 50 ns for each of its strings, and one for its origin.
+//! One allocation an event of about 240 bytes, a look-up of 20 to 50 ns for its names, its stream's name and its origin
+//! each; the names themselves are made once a test and run.
 
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
@@ -85,12 +86,14 @@ pub struct Event {
     pub planned_tests: Option<u32>,
     /// Streams announced.
     pub planned_shards: Option<u32>,
-    /// What it takes back.
-    pub withdraws: Option<Withdraws>,
+    /// What it takes back; boxed, since few events do.
+    withdraws: Option<Box<Withdraws>>,
     /// Whether it was made from a report: then an absent attempt is the next in log order.
     pub report: bool,
-    /// The names behind the identities.
-    pub names: Names,
+    /// `streamId`.
+    pub stream_name: Text,
+    /// The names behind the identities, shared by all events that have the same.
+    pub names: Arc<Names>,
     /// Where it comes from, shared by all events of a stream.
     pub origin: Arc<Origin>,
     /// Why the test failed.
@@ -98,10 +101,10 @@ pub struct Event {
 }
 
 /// The names behind an event's identities, as rows show them; empty where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Names {
-    /// `streamId`.
-    pub stream: Text,
+    /// The project.
+    pub project: Text,
     /// `correlationId`, or `streamId`.
     pub run: Text,
     /// `testSuiteId`, or `testSuiteName`.
@@ -220,6 +223,12 @@ pub struct Refusal {
 }
 
 impl Event {
+    /// What it takes back.
+    #[must_use]
+    pub fn withdrawal(&self) -> Option<Withdraws> {
+        self.withdraws.as_deref().copied()
+    }
+
     /// The compact form of a decoded event.
     #[must_use]
     pub fn new(event: &TestEvent<'_>, position: Position, limits: &Limits, interner: &mut Interner) -> Event {
@@ -254,14 +263,8 @@ impl Event {
             planned_shards: data.planned_shards,
             withdraws: withdraws(event),
             report: event.metadata.source.is_some(),
-            names: Names {
-                stream: interner.text(&event.stream_id),
-                run: interner.text(event.run()),
-                suite: interner.text(&suite),
-                suite_name: interner.text(&suite_name),
-                test: interner.text(&test_text),
-                test_name: interner.text(&test_name),
-            },
+            stream_name: interner.text(&event.stream_id),
+            names: interner.names([project, event.run(), &suite, &suite_name, &test_text, &test_name]),
             origin,
             error: error_text(event, limits),
         }
@@ -274,14 +277,14 @@ fn micros(ms: f64) -> u64 {
     (ms * 1_000.0).round().clamp(0.0, 9e15) as u64
 }
 
-fn withdraws(event: &TestEvent<'_>) -> Option<Withdraws> {
+fn withdraws(event: &TestEvent<'_>) -> Option<Box<Withdraws>> {
     if event.event_type != EventType::ResultWithdrawn {
         return None;
     }
-    Some(match &event.data.withdraws {
+    Some(Box::new(match &event.data.withdraws {
         Some(id) => Withdraws::Event(Id::of(&[id])),
         None => Withdraws::Test { attempt: event.data.attempt },
-    })
+    }))
 }
 
 fn error_text(event: &TestEvent<'_>, limits: &Limits) -> Option<Arc<ErrorText>> {
@@ -296,12 +299,13 @@ fn error_text(event: &TestEvent<'_>, limits: &Limits) -> Option<Arc<ErrorText>> 
     }))
 }
 
-/// Shares strings and origins among the events that show them.
+/// Shares strings, names and origins among the events that show them.
 ///
 /// Two generations: when the young one is full it becomes the old one and the old one is dropped; whatever is still in
 /// use is carried over when it is next seen. So memory is bounded and what is current stays shared.
 pub struct Interner {
     texts: [Map<Id, Text>; 2],
+    names: [Map<Id, Arc<Names>>; 2],
     origins: [Map<Id, Arc<Origin>>; 2],
     capacity: usize,
 }
@@ -313,15 +317,26 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// One that holds at most twice `capacity` strings, and as many origins.
+    /// One that holds at most twice `capacity` strings, and as many names and origins.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Interner { texts: Default::default(), origins: Default::default(), capacity: capacity.max(1) }
+        let capacity = capacity.max(1);
+        Interner { texts: Default::default(), names: Default::default(), origins: Default::default(), capacity }
     }
 
     /// The shared form of a string.
     pub fn text(&mut self, text: &str) -> Text {
         shared(&mut self.texts, self.capacity, Id::of(&[text]), || Text::from(text))
+    }
+
+    /// The shared names: project, run, suite, its name, test, its name.
+    fn names(&mut self, words: [&str; 6]) -> Arc<Names> {
+        let Interner { texts, names, capacity, .. } = self;
+        shared(names, *capacity, Id::of(&words), || {
+            let [project, run, suite, suite_name, test, test_name] =
+                words.map(|word| shared(texts, *capacity, Id::of(&[word]), || Text::from(word)));
+            Arc::new(Names { project, run, suite, suite_name, test, test_name })
+        })
     }
 
     fn origin(&mut self, event: &TestEvent<'_>, limits: &Limits) -> Arc<Origin> {
@@ -407,6 +422,6 @@ mod tests {
         assert_eq!(first, event(ONE, &mut small));
         let again = event(ONE, &mut large);
         assert_eq!(first, again);
-        assert!(Arc::ptr_eq(&first.origin, &again.origin) && Arc::ptr_eq(&first.names.run, &again.names.run));
+        assert!(Arc::ptr_eq(&first.origin, &again.origin) && Arc::ptr_eq(&first.names, &again.names));
     }
 }

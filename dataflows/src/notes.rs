@@ -1,19 +1,19 @@
-//! Notes: what a tick's admitted events say about the life of their runs, summed up where they are.
+//! Notes: what a tick's admitted events say about the life of their runs, summed up where they are admitted.
 //!
 //! Contract: one [`RunNote`] per (run, stream) and tick goes to the run's worker, however many events there were: so a giant
 //! run is not one worker's job, and the lives of runs cost next to nothing an event. A note does not depend on the order
 //! of the tick's events but by their positions.
 //!
 //! # Invariants
-//! No state between ticks.
+//! No state between ticks, only the memory for it.
+//!
+//! # Cost
+//! At most one look-up an event, none while events of one stream follow each other.
 
-use crate::config::Config;
-use crate::input::{Event, Input, Origin, Position, Text, Withdraws};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::input::{Event, Origin, Position, Text, Withdraws};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Pipeline;
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 
@@ -64,44 +64,39 @@ pub struct SuiteMark {
     pub planned: Option<u32>,
 }
 
-/// Sums up admitted events by run and stream; refusals are left out.
-pub fn take_notes<'s>(config: &Config, admitted: Collection<'s, Input>) -> Collection<'s, Arc<RunNote>> {
-    keyed("Notes", admitted, Pipeline, config.until, Notes)
+/// The notes of a tick while they are taken; empty between ticks.
+#[derive(Default)]
+pub struct Notes {
+    index: Map<(Id, Id), usize>,
+    notes: Vec<RunNote>,
+    last: usize,
 }
 
-struct Notes;
-
-impl Machine for Notes {
-    type Input = Input;
-    type Output = Arc<RunNote>;
-    type Entry = ();
-
-    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Arc<RunNote>>) {
-        let mut index: Map<(Id, Id), usize> = Map::default();
-        let mut notes: Vec<RunNote> = Vec::new();
-        for (input, _) in data.drain(..) {
-            let Input::Event(event) = input else { continue };
-            let at = *index.get_or_insert_with((event.run, event.stream), || {
-                notes.push(RunNote::new(&event, step.now()));
+impl Notes {
+    /// Takes down what an admitted event of tick `now` says.
+    pub fn add(&mut self, event: &Event, now: u64) {
+        let same = |note: &RunNote| (note.run, note.stream) == (event.run, event.stream);
+        if !self.notes.get(self.last).is_some_and(same) {
+            let notes = &mut self.notes;
+            self.last = *self.index.get_or_insert_with((event.run, event.stream), || {
+                notes.push(RunNote::new(event, now));
                 notes.len() - 1
             });
-            notes[at].add(&event, step.now());
         }
-        for mut note in notes {
+        self.notes[self.last].add(event, now);
+    }
+
+    /// Takes the tick's notes out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Arc<RunNote>> {
+        self.index.clear();
+        self.last = 0;
+        self.notes.drain(..).map(|mut note| {
             note.origins.sort_unstable_by_key(|(position, _)| *position);
             note.suites.sort_unstable();
             note.broken.sort_unstable();
             note.withdrawn.sort_unstable();
-            step.emit(Arc::new(note), 1);
-        }
-    }
-
-    fn entries(&self) -> Vec<()> {
-        Vec::new()
-    }
-
-    fn restore(&mut self, _entries: Vec<()>) -> Vec<u64> {
-        Vec::new()
+            Arc::new(note)
+        })
     }
 }
 
@@ -112,7 +107,7 @@ impl RunNote {
             name: Arc::clone(&event.names.run),
             stream: event.stream,
             first: event.position,
-            origins: Vec::new(),
+            origins: Vec::with_capacity(1),
             first_at: event.at.min(now),
             last_at: event.at.min(now),
             active: false,
@@ -151,7 +146,7 @@ impl RunNote {
                 self.broken.push(event.id);
             }
             EventType::ResultWithdrawn => {
-                if let Some(Withdraws::Event(id)) = event.withdraws {
+                if let Some(Withdraws::Event(id)) = event.withdrawal() {
                     self.withdrawn.push(id);
                 }
             }

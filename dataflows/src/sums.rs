@@ -12,7 +12,8 @@
 //! Two look-ups a change and an ordered set of 40 bytes a finished test, for the latest result.
 
 use crate::config::Config;
-use crate::facts::{Phase, PhaseChange, TestNames};
+use crate::facts::{Phase, PhaseChange};
+use crate::input::Names;
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use crate::results::Change;
@@ -96,7 +97,7 @@ pub struct Part {
     /// Which worker's.
     pub worker: u32,
     /// Names of one of the tests: project, run and suite are those of all.
-    pub names: Arc<TestNames>,
+    pub names: Arc<Names>,
     /// The sums.
     pub counts: Counts,
     /// The test that finished last; of suites only.
@@ -155,7 +156,7 @@ impl SuiteSums {
 struct Touched {
     run: Id,
     suite: Id,
-    names: Arc<TestNames>,
+    names: Arc<Names>,
     withdrawn: bool,
 }
 

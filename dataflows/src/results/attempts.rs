@@ -9,8 +9,8 @@
 //! # Invariants
 //! Nothing here depends on the order of events within a tick but by their positions.
 
-use crate::facts::{AttemptFact, Failure, TestNames};
-use crate::input::{Event, Origin, Position};
+use crate::facts::{AttemptFact, Failure};
+use crate::input::{Event, Names, Origin, Position};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use weir_schemas::outcome::Outcome;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Test {
     /// Its names.
-    pub names: Arc<TestNames>,
+    pub names: Arc<Names>,
     /// Its suite.
     pub suite: Id,
     /// Where its first event came from.
@@ -97,10 +97,10 @@ impl Test {
     #[must_use]
     pub fn new(event: &Event) -> Test {
         Test {
-            names: Arc::new(names(event)),
+            names: Arc::clone(&event.names),
             suite: event.suite,
             origin: Arc::clone(&event.origin),
-            known: event.withdraws.is_none(),
+            known: event.withdrawal().is_none(),
             attempts: Vec::new(),
             withdrawn: Withdrawn::default(),
         }
@@ -109,7 +109,7 @@ impl Test {
     /// Takes the names of its first event that is no withdrawal: one who takes back may not know them all.
     pub fn introduce(&mut self, event: &Event) {
         if !self.known {
-            self.names = Arc::new(names(event));
+            self.names = Arc::clone(&event.names);
             self.suite = event.suite;
             self.origin = Arc::clone(&event.origin);
             self.known = true;
@@ -153,6 +153,7 @@ impl Test {
             withdrawn,
         };
         let attempt = self.attempt(number, event);
+        attempt.said.reserve_exact(usize::from(attempt.said.is_empty()));
         attempt.said.push(said);
         // The first to speak is asked first: by tick, then position.
         attempt.said.sort_by_key(|said| (said.tick, said.position));
@@ -176,6 +177,8 @@ impl Test {
         let index = self.attempts.partition_point(|attempt| attempt.number < number);
         if self.attempts.get(index).is_none_or(|attempt| attempt.number != number) {
             let stated = event.attempt.unwrap_or(1);
+            // Most tests have one attempt that one event ended: room for one, not for the four of a first push.
+            self.attempts.reserve_exact(usize::from(self.attempts.is_empty()));
             self.attempts
                 .insert(index, Attempt { number, stream: event.stream, stated, begun: false, said: Vec::new() });
         }
@@ -250,16 +253,6 @@ impl Test {
             origin: &worst.origin,
             duration_us: attempt.duration_us(),
         })
-    }
-}
-
-fn names(event: &Event) -> TestNames {
-    TestNames {
-        project: Arc::clone(&event.origin.project),
-        run: Arc::clone(&event.names.run),
-        test: Arc::clone(&event.names.test),
-        name: Arc::clone(&event.names.test_name),
-        suite: Arc::clone(&event.names.suite),
     }
 }
 

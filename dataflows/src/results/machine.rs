@@ -18,7 +18,8 @@ use weir_schemas::update::Cause;
 /// The tests of one run on this worker.
 #[derive(Default)]
 struct RunTests {
-    tests: Map<Id, Slot>,
+    /// Boxed: a map that grows moves its entries, and keeps room for twice as many.
+    tests: Map<Id, Box<Slot>>,
     withdrawn: WithdrawnEvents,
     /// Which test an event ended, made when the first withdrawal by event id comes.
     by_event: Option<Map<Id, Id>>,
@@ -93,8 +94,8 @@ impl Shown {
 }
 
 impl Slot {
-    fn new(test: Test) -> Slot {
-        Slot { test, touched: 0 }
+    fn new(test: Test) -> Box<Slot> {
+        Box::new(Slot { test, touched: 0 })
     }
 
     /// Remembers the test as it is, before it is first changed in this tick.
@@ -120,8 +121,8 @@ impl Results {
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let slot = tests.tests.get_or_insert_with(id, || Slot::new(Test::new(event)));
         let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
-        touched.withdrawn |= event.withdraws.is_some();
-        if let Some(Withdraws::Test { attempt }) = event.withdraws {
+        touched.withdrawn |= event.withdrawal().is_some();
+        if let Some(Withdraws::Test { attempt }) = event.withdrawal() {
             test.withdraw(attempt);
             return;
         }
@@ -184,7 +185,8 @@ impl Results {
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let was_ended_at = tests.ended_at;
         if phase == Phase::Evicted {
-            for (_, Slot { test, .. }) in tests.tests.sorted() {
+            for (_, slot) in tests.tests.sorted() {
+                let test = &slot.test;
                 // What outlives the run keeps its facts; suites and runs leave by themselves.
                 let before = Shown::of(test, was_ended_at, &mut self.writer);
                 tell(test, before, Shown::default(), Cause::Evicted, (was_ended_at.is_some(), true), step);
@@ -195,7 +197,8 @@ impl Results {
         // Remembered even when no test is there yet: for those that are still to come.
         tests.ended_at = (phase != Phase::Running).then_some(step.now());
         let ended_at = tests.ended_at;
-        for (_, Slot { test, .. }) in tests.tests.sorted() {
+        for (_, slot) in tests.tests.sorted() {
+            let test = &slot.test;
             if test.standing().is_some_and(|standing| standing.running || standing.outcome.is_none()) {
                 let before = Shown::of(test, was_ended_at, &mut self.writer);
                 let after = Shown::of(test, ended_at, &mut self.writer);
@@ -249,7 +252,7 @@ impl Machine for Results {
             match input {
                 ResultInput::Event(event) => events.push((event.position, event)),
                 ResultInput::Withdrawal { event, .. } => {
-                    if let Some(Withdraws::Event(id)) = event.withdraws {
+                    if let Some(Withdraws::Event(id)) = event.withdrawal() {
                         withdrawals.push((event.run, id));
                     }
                 }

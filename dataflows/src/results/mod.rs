@@ -16,9 +16,9 @@ pub mod attempts;
 mod machine;
 
 use crate::config::Config;
-use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, TestNames};
+use crate::facts::{AttemptFact, PhaseChange, RowChange, Running};
 use crate::fork::Port;
-use crate::input::{Event, Input, Withdraws};
+use crate::input::{Event, Input, Names, Withdraws};
 use crate::keyed::{Collection, keyed};
 use attempts::Standing;
 use machine::Results;
@@ -42,7 +42,7 @@ pub struct Change {
     /// The test.
     pub test: Id,
     /// The names.
-    pub names: Arc<TestNames>,
+    pub names: Arc<Names>,
     /// How it stood.
     pub before: Option<Standing>,
     /// How it stands.
@@ -97,7 +97,7 @@ pub fn results<'s>(
     let peers = events.scope().peers() as u64;
     let events = events.flat_map(move |(input, time, diff)| {
         let (event, copies) = match input {
-            Input::Event(event) => match (event.kind, event.withdraws, event.test) {
+            Input::Event(event) => match (event.kind, event.withdrawal(), event.test) {
                 (EventType::ResultWithdrawn, Some(Withdraws::Event(_)), _) => (Some(event), peers),
                 (EventType::ResultWithdrawn | EventType::TestCaseStarted, _, Some(_)) => (Some(event), 1),
                 (_, _, Some(_)) if event.outcome.is_some() => (Some(event), 1),
@@ -107,7 +107,7 @@ pub fn results<'s>(
         };
         (0..copies).filter_map(move |peer| {
             let event = event.as_ref()?;
-            let input = match event.withdraws {
+            let input = match event.withdrawal() {
                 Some(Withdraws::Event(_)) => ResultInput::Withdrawal { event: Arc::clone(event), peer },
                 _ => ResultInput::Event(Arc::clone(event)),
             };

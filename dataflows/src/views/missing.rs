@@ -4,12 +4,12 @@
 //! abandoned runs from their lives; the keys of the three kinds never meet. All of them show once their run has ended,
 //! and leave when it is reopened or evicted.
 
-use crate::facts::TestNames;
+use crate::input::Names;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::MISSING;
 
 /// The row of a test that began and did not end before its run did, and the worker that it began on.
-pub fn not_finished(writer: &mut RowWriter, names: &TestNames, since: u64, worker: Option<&str>) -> Row {
+pub fn not_finished(writer: &mut RowWriter, names: &Names, since: u64, worker: Option<&str>) -> Row {
     row(writer, [&names.project, &names.run, "not_finished", &names.test], 1, since, worker)
 }
 

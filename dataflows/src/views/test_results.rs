@@ -23,7 +23,7 @@ pub fn row(writer: &mut RowWriter, test: &Test, standing: &Standing) -> Row {
     } else {
         Severity::Info
     });
-    writer.str(&names.project).str(&names.run).str(&names.test).str(&names.name);
+    writer.str(&names.project).str(&names.run).str(&names.test).str(&names.test_name);
     writer.opt_str((!names.suite.is_empty()).then_some(&*names.suite));
     writer.str(standing.outcome.map_or(RUNNING, Outcome::as_str));
     writer.opt_str(failure.map(|failure| &*failure.message));

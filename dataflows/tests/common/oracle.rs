@@ -262,7 +262,7 @@ pub fn tests(run: &Run) -> BTreeMap<Id, Test> {
     let withdrawn: BTreeSet<Id> = run
         .events
         .iter()
-        .filter_map(|(_, event)| match event.withdraws {
+        .filter_map(|(_, event)| match event.withdrawal() {
             Some(Withdraws::Event(id)) => Some(id),
             _ => None,
         })
@@ -273,7 +273,7 @@ pub fn tests(run: &Run) -> BTreeMap<Id, Test> {
         events.sort_by_key(|(at, event)| (*at, event.position));
         let taken_back: Vec<Option<u32>> = events
             .iter()
-            .filter_map(|(_, event)| match event.withdraws {
+            .filter_map(|(_, event)| match event.withdrawal() {
                 Some(Withdraws::Test { attempt }) => Some(attempt),
                 _ => None,
             })
@@ -349,7 +349,8 @@ pub fn run_progress(runs: &BTreeMap<Id, Run>) -> Vec<Row> {
             run.events.iter().filter(|(_, e)| kinds.contains(&e.kind) && e.test.is_none()).map(|(_, e)| e.id).collect()
         };
         let broken = ids(&[EventType::SetupFailed, EventType::TestError, EventType::TimeoutOccurred]);
-        let taken_back = |id: &Id| run.events.iter().any(|(_, event)| event.withdraws == Some(Withdraws::Event(*id)));
+        let taken_back =
+            |id: &Id| run.events.iter().any(|(_, event)| event.withdrawal() == Some(Withdraws::Event(*id)));
         let failed = fails(&tests) || broken.iter().any(|id| !taken_back(id));
         let state = match run.phase {
             "finished" if failed => "failed",

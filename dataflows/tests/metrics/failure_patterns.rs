@@ -88,7 +88,7 @@ fn oracle(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> BTr
         let mut row = RowWriter::default();
         row.str(&project).str(&fingerprint.to_string()).str(&failure.pattern).str("E");
         row.uint(count as u64).uint(tests.len() as u64).bool(false).uint(seen_at).uint(last.at);
-        row.str(&first.names.name).str(&failure.message);
+        row.str(&first.names.test_name).str(&failure.message);
         let place = (Reverse(count), Reverse(last.at), fingerprint);
         projects.entry(project).or_default().push((place, row.finish(&FAILURE_PATTERNS)));
     }

@@ -7,8 +7,8 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::{Input as _, Inspect as _};
 use weir_dataflows::Config;
 use weir_dataflows::context::Context;
-use weir_dataflows::facts::{AttemptFact, Failure, RowChange, Rows, TestNames};
-use weir_dataflows::input::{Origin, Text};
+use weir_dataflows::facts::{AttemptFact, Failure, RowChange, Rows};
+use weir_dataflows::input::{Names, Origin, Text};
 use weir_dataflows::keyed::{Collection, Machine, Step, Updates};
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
@@ -251,11 +251,12 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
     let text = |kind: &str, number: u8| Text::from(format!("{kind}{number}"));
     let (project, test) = (text("p", attempt.project), text("t", attempt.test));
     let suite = if attempt.suite == 0 { Text::default() } else { text("s", attempt.suite) };
-    let names = TestNames {
+    let names = Names {
         project: Arc::clone(&project),
         run: text("r", 0),
-        name: Arc::clone(&test),
+        test_name: Arc::clone(&test),
         test: Arc::clone(&test),
+        suite_name: Arc::clone(&suite),
         suite: Arc::clone(&suite),
     };
     let failure = attempt.outcome.fails().then(|| {

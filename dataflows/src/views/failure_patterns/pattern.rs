@@ -13,8 +13,8 @@
 //! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
 
 use crate::config::Config;
-use crate::facts::{Failure, TestNames};
-use crate::input::Text;
+use crate::facts::Failure;
+use crate::input::{Names, Text};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
 use crate::top_k::{Group, Ranked};
@@ -46,7 +46,7 @@ pub struct Occurrence {
     /// Why it failed.
     pub failure: Arc<Failure>,
     /// The names of the test.
-    pub names: Arc<TestNames>,
+    pub names: Arc<Names>,
 }
 
 impl Occurrence {
@@ -171,8 +171,8 @@ impl Pattern {
         if self.kept.len() < limit && self.kept.insert(key) {
             *self.tests.entry(key.test).or_default() += 1;
             if self.samples.len() < SAMPLES {
-                let TestNames { test, name, .. } = &*occurrence.names;
-                let test = Arc::clone(if name.is_empty() { test } else { name });
+                let Names { test, test_name, .. } = &*occurrence.names;
+                let test = Arc::clone(if test_name.is_empty() { test } else { test_name });
                 let sample = Sample { test, message: Arc::clone(&occurrence.failure.message) };
                 let index = self.samples.partition_point(|(other, _)| *other < key);
                 self.samples.insert(index, (key, sample));
