@@ -6,6 +6,9 @@
 //!
 //!   cargo bench --bench decode
 
+mod common;
+
+use common::process::resident_bytes;
 use std::fmt::Write;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -179,9 +182,4 @@ fn processor_time() -> Duration {
     let used = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells the use of the processor");
     let nanos = used.split(' ').next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.expect("is a number"))
-}
-
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    pages.and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0) * 4_096
 }

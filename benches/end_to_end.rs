@@ -5,6 +5,9 @@
 //! markers' suite notes when each arrives. Server, sender and client share the machine and the process. Prints p50, p95
 //! and p99 of post → frame, and the processor time of all three an event.
 
+mod common;
+
+use common::process::cpu_time;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -151,12 +154,4 @@ fn arrived(markers: &Mutex<Markers>, text: &str) {
             markers.took.push(now - posted);
         }
     }
-}
-
-/// The process's processor time, in clock ticks of 10 ms.
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
 }

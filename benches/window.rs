@@ -5,6 +5,9 @@
 //! two; a tenth of that; and one where summing before the exchange gains nothing (500 events a tick over 5,000 suites) and
 //! rows cost more than events. The input is drained before the clock stops; making the events is part of the cost.
 
+mod common;
+
+use common::process::resident_bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -75,7 +78,7 @@ fn bench(workers: usize, events: u64, ticks: u64) {
             worker.step_while(|| probe.0.less_than(&(now + 1)) || probe.1.less_than(&(now + 1)));
             took.push(tick_begin.elapsed());
         }
-        (begin.elapsed(), cpu_time() - cpu_begin, resident_mb(), took)
+        (begin.elapsed(), cpu_time() - cpu_begin, resident_bytes() / 1_000_000, took)
     })
     .expect("timely starts");
     let results: Vec<_> = guards.join().into_iter().map(|result| result.expect("no panic")).collect();
@@ -141,9 +144,4 @@ fn templates() -> Vec<AttemptFact> {
             }
         })
         .collect()
-}
-
-fn resident_mb() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096 / 1_000_000
 }
