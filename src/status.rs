@@ -3,6 +3,7 @@
 //! Contract: the engine writes, gateway and ingest read; reading never blocks the engine.
 
 use serde::Serialize;
+use std::mem::discriminant;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -78,41 +79,73 @@ impl Default for EngineStatus {
 
 /// A shared view of the engine's state; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Status(Arc<watch::Sender<EngineStatus>>);
+pub struct Status(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: watch::Sender<EngineStatus>,
+    /// Tells of another kind of phase only, for the many that need not hear of every frame.
+    turns: watch::Sender<()>,
+}
 
 impl Default for Status {
     fn default() -> Self {
-        Status(Arc::new(watch::Sender::new(EngineStatus::default())))
+        let state = watch::Sender::new(EngineStatus::default());
+        Status(Arc::new(Shared { state, turns: watch::Sender::new(()) }))
     }
 }
 
 impl Status {
     /// Changes it; readers are woken.
     pub fn update(&self, change: impl FnOnce(&mut EngineStatus)) {
-        self.0.send_modify(change);
+        self.update_if(|status| {
+            change(status);
+            true
+        });
     }
 
     /// Changes it; readers are woken when `change` says that it did.
     pub fn update_if(&self, change: impl FnOnce(&mut EngineStatus) -> bool) {
-        self.0.send_if_modified(change);
+        let mut turned = false;
+        self.0.state.send_if_modified(|status| {
+            let before = discriminant(&status.phase);
+            let changed = change(status);
+            turned = discriminant(&status.phase) != before;
+            changed
+        });
+        if turned {
+            self.0.turns.send_replace(());
+        }
     }
 
     /// A copy.
     #[must_use]
     pub fn get(&self) -> EngineStatus {
-        self.0.borrow().clone()
+        self.0.state.borrow().clone()
+    }
+
+    /// What the engine is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.state.borrow().phase.clone()
     }
 
     /// Whether events are taken and numbers are current.
     #[must_use]
     pub fn ready(&self) -> bool {
-        let status = self.0.borrow();
+        let status = self.0.state.borrow();
         status.phase == Phase::Live && !status.disk_full
     }
 
     /// A receiver that sees every change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<EngineStatus> {
-        self.0.subscribe()
+        self.0.state.subscribe()
+    }
+
+    /// A receiver that sees each change to another kind of phase, and nothing else.
+    #[must_use]
+    pub fn turns(&self) -> watch::Receiver<()> {
+        self.0.turns.subscribe()
     }
 }

@@ -220,16 +220,6 @@ fn wide_rows(count: i64, version: i64) -> Vec<Row> {
         .collect()
 }
 
-async fn slow_client(address: SocketAddr) -> Client {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(8_192).expect("a small buffer");
-    let stream = socket.connect(address).await.expect("connects");
-    let stream = tokio_tungstenite::MaybeTlsStream::Plain(stream);
-    let request = format!("ws://{address}/v1/stream");
-    let (socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("shakes hands");
-    Client::over(socket)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_costs_a_position_and_comes_back_with_a_snapshot() {
     let config = weir::hub::Config { ring_bytes: 1 << 20, ..weir::hub::Config::default() };
@@ -240,7 +230,7 @@ async fn a_client_that_does_not_read_costs_a_position_and_comes_back_with_a_snap
     for view in VIEWS {
         fold.add(view.name, view.name, json!({}));
     }
-    let mut client = slow_client(server.address).await;
+    let mut client = Client::narrow(server.address).await;
     hello(&mut client, &mut fold).await;
     fold_to(&mut client, &mut fold, &frames, frames.time()).await;
     // Far more than all buffers of the system between here and there hold.
@@ -260,7 +250,7 @@ async fn a_client_that_takes_not_one_byte_is_left() {
     let config = Config { drain_timeout: Duration::from_millis(200), ..quick() };
     let server = Server::with(live_hub(weir::hub::Config::default()), config, Auth::open()).await;
     let mut frames = Frames::new(11);
-    let mut client = slow_client(server.address).await;
+    let mut client = Client::narrow(server.address).await;
     client.say(&subscribe("s", "missing", None)).await;
     for version in 0..200 {
         server.hub.publish(frames.adding(&MISSING, wide_rows(60, version)));

@@ -174,6 +174,11 @@ impl Group {
         (Arc::clone(&head.epoch), time)
     }
 
+    /// Whether the group's place may be told before what it has to send: never amid a batch, nor of another history.
+    pub(crate) fn between_messages(&self, head: &Head) -> bool {
+        self.batch.is_none() && self.epoch == head.epoch
+    }
+
     /// Notes that the client was told the group's place.
     pub(crate) fn told(&mut self, time: u64) {
         if self.position.is_some() {

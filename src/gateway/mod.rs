@@ -44,6 +44,7 @@ use http_error::HttpError;
 use limits::Connections;
 use metrics::counter;
 use origin::Origins;
+use progress::Condition;
 use session::Session;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub struct Config {
     pub hello_timeout: Duration,
     /// A client that takes not one byte for so long is closed.
     pub drain_timeout: Duration,
+    /// A client that is closed may take so long to read and answer that.
+    pub close_timeout: Duration,
 }
 
 impl Default for Config {
@@ -99,6 +102,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(30),
             hello_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -164,8 +168,12 @@ impl Gateway {
         format!("c{}", self.connection_ids.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn progress(&self, head: &Head, place: (Arc<str>, u64), timestamp: u64, now: Instant) -> Progress {
-        progress::progress(head, &self.status.get(), place, timestamp, now)
+    fn condition(&self, head: &Head, now: Instant) -> Condition {
+        Condition::of(head, &self.status.phase(), now)
+    }
+
+    fn progress(&self, head: &Head, condition: Condition, place: (Arc<str>, u64), timestamp: u64) -> Progress {
+        progress::progress(head, &self.status.get(), condition, place, timestamp)
     }
 }
 

@@ -1,7 +1,8 @@
 //! `progress`: what tells quiet from stalled.
 //!
 //! Contract: a client that was told nothing else hears where its group is at least every heartbeat, and sooner, but at most
-//! once an interval, when time or the engine's state moved.
+//! once an interval, when time or the engine's state moved. A changed [`Condition`] is told at once, also to a client that
+//! gets batches all the time: it turns a few times in a server's life, and to stale and back at most every [`STALE_AFTER`].
 
 use crate::hub::Head;
 use crate::status::{EngineStatus, Phase};
@@ -12,18 +13,47 @@ use weir_schemas::protocol::{Completeness, GROUP, Progress};
 /// An engine that is live moves time at least once a second; after this long without, the numbers are called stale.
 const STALE_AFTER: Duration = Duration::from_secs(3);
 
+/// What a person must know at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    phase: &'static str,
+    stale: bool,
+}
+
+impl Condition {
+    /// What a client takes for granted until it is told.
+    const SOUND: Condition = Condition { phase: "live", stale: false };
+
+    pub(crate) fn of(head: &Head, phase: &Phase, now: Instant) -> Condition {
+        let phase = match phase {
+            Phase::Starting => "starting",
+            Phase::Recovering { .. } => "recovering",
+            Phase::Live => "live",
+            Phase::Draining => "draining",
+        };
+        Condition { phase, stale: !(head.live && now < stale_at(head) && phase == "live") }
+    }
+}
+
+/// From when on the numbers are called stale if time does not move.
+pub(crate) fn stale_at(head: &Head) -> Instant {
+    head.moved_at + STALE_AFTER
+}
+
 /// When the next `progress` is due.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     heartbeat: Duration,
     interval: Duration,
     told_at: Instant,
+    looked_at: Instant,
+    condition: Condition,
     last: Option<Progress>,
 }
 
 impl Pulse {
     pub(crate) fn new(heartbeat: Duration, interval: Duration, now: Instant) -> Pulse {
-        Pulse { heartbeat, interval, told_at: now, last: None }
+        Pulse { heartbeat, interval, told_at: now, looked_at: now, condition: Condition::SOUND, last: None }
     }
 
     /// Notes that the client was sent data.
@@ -33,19 +63,29 @@ impl Pulse {
 
     /// When to look again.
     pub(crate) fn next(&self) -> Instant {
-        self.told_at + self.interval.min(self.heartbeat)
+        let next = self.told_at + self.interval;
+        let next = if self.looked_at < next { next } else { self.looked_at + self.interval };
+        next.min(self.told_at + self.heartbeat)
     }
 
-    /// Whether to send `progress` now; if so, it counts as sent.
+    /// Whether the client must be told before anything else.
+    pub(crate) fn turned(&self, condition: Condition) -> bool {
+        self.condition != condition
+    }
+
+    /// Whether to send `progress` now.
     pub(crate) fn due(&mut self, progress: &Progress, now: Instant) -> bool {
+        self.looked_at = now;
         let since = now.saturating_duration_since(self.told_at);
         let moved = self.last.as_ref().is_none_or(|last| !same(last, progress));
-        if since >= self.heartbeat || (moved && since >= self.interval) {
-            self.told_at = now;
-            self.last = Some(progress.clone());
-            return true;
-        }
-        false
+        since >= self.heartbeat || (moved && since >= self.interval)
+    }
+
+    /// Notes that `progress` was sent.
+    pub(crate) fn sent(&mut self, condition: Condition, progress: Progress, now: Instant) {
+        self.told_at = now;
+        self.condition = condition;
+        self.last = Some(progress);
     }
 }
 
@@ -58,24 +98,21 @@ fn same(one: &Progress, other: &Progress) -> bool {
 pub(crate) fn progress(
     head: &Head,
     status: &EngineStatus,
+    condition: Condition,
     (epoch, time): (Arc<str>, u64),
     timestamp: u64,
-    now: Instant,
 ) -> Progress {
-    let (phase, replayed, to_replay) = match status.phase {
-        Phase::Starting => ("starting", None, None),
-        Phase::Recovering { replayed, total } => ("recovering", Some(replayed), Some(total)),
-        Phase::Live => ("live", None, None),
-        Phase::Draining => ("draining", None, None),
+    let (replayed, to_replay) = match status.phase {
+        Phase::Recovering { replayed, total } => (Some(replayed), Some(total)),
+        _ => (None, None),
     };
-    let moving = now.saturating_duration_since(head.moved_at) < STALE_AFTER;
     Progress {
         group: GROUP,
         epoch: epoch.to_string(),
         time,
         timestamp,
-        stale: !(head.live && moving && phase == "live"),
-        phase: phase.to_owned(),
+        stale: condition.stale,
+        phase: condition.phase.to_owned(),
         completeness: Completeness {
             up_to: head.time,
             running_runs: head.open.running_runs,
@@ -102,15 +139,19 @@ mod tests {
         EngineStatus { phase: Phase::Live, ..EngineStatus::default() }
     }
 
+    fn say(head: &Head, status: &EngineStatus, time: u64, at: Instant) -> Progress {
+        progress(head, status, Condition::of(head, &status.phase, at), ("e".into(), time), 0)
+    }
+
     #[test]
     fn quiet_and_stalled_look_different() {
         let now = Instant::now();
-        let say = |head: &Head, status: &EngineStatus, at| progress(head, status, ("e".into(), 5), 0, at);
-        assert!(!say(&head(5, true, now), &live(), now + Duration::from_secs(2)).stale);
-        assert!(say(&head(5, true, now), &live(), now + Duration::from_secs(3)).stale, "time stands still");
-        assert!(say(&head(5, false, now), &live(), now).stale, "the hub replays the past");
+        let quiet = head(5, true, now);
+        assert!(!say(&quiet, &live(), 5, now + Duration::from_secs(2)).stale);
+        assert!(say(&quiet, &live(), 5, stale_at(&quiet)).stale, "time stands still");
+        assert!(say(&head(5, false, now), &live(), 5, now).stale, "the hub replays the past");
         let recovering = EngineStatus { phase: Phase::Recovering { replayed: 1, total: 2 }, ..EngineStatus::default() };
-        let said = say(&head(5, false, now), &recovering, now);
+        let said = say(&head(5, false, now), &recovering, 5, now);
         assert!(said.stale && said.phase == "recovering" && said.completeness.to_replay == Some(2));
     }
 
@@ -119,13 +160,36 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut pulse = Pulse::new(Duration::from_secs(15), Duration::from_secs(1), start);
-        let say = |time, ms| progress(&head(time, true, at(ms)), &live(), ("e".into(), time), ms, at(ms));
-        assert!(!pulse.due(&say(1, 500), at(500)), "too soon");
-        assert!(pulse.due(&say(1, 1_000), at(1_000)));
-        assert!(!pulse.due(&say(1, 3_000), at(3_000)), "nothing moved");
-        assert!(pulse.due(&say(2, 3_100), at(3_100)));
-        pulse.told(at(10_000));
-        assert!(!pulse.due(&say(2, 24_999), at(24_999)));
-        assert!(pulse.due(&say(2, 25_000), at(25_000)), "the heartbeat");
+        let mut due = |time, ms| {
+            let progress = say(&head(time, true, at(ms)), &live(), time, at(ms));
+            let due = pulse.due(&progress, at(ms));
+            if due {
+                pulse.sent(Condition::SOUND, progress, at(ms));
+            }
+            due
+        };
+        assert!(!due(1, 500), "too soon");
+        assert!(due(1, 1_000));
+        assert!(!due(1, 3_000), "nothing moved");
+        assert!(due(2, 3_100));
+        assert!(!due(2, 18_099));
+        assert!(due(2, 18_100), "the heartbeat");
+    }
+
+    #[test]
+    fn it_looks_again_at_the_interval_whether_or_not_something_moved() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pulse = Pulse::new(Duration::from_secs(15), Duration::from_secs(1), start);
+        let still = head(1, true, start);
+        pulse.sent(Condition::SOUND, say(&still, &live(), 1, start), start);
+        let mut now = start;
+        for looks in 1..=15 {
+            now = pulse.next();
+            assert_eq!(now, at(looks * 1_000));
+            assert_eq!(pulse.due(&say(&still, &live(), 1, start), now), looks == 15, "the heartbeat");
+        }
+        pulse.told(now);
+        assert_eq!(pulse.next(), at(16_000));
     }
 }

@@ -1,7 +1,7 @@
 //! One client's connection: what it says, what it is told, and when it is over.
 //!
 //! Contract: a session reads while it writes, one message under way at a time. Answers come first, then what the group has to
-//! send, then, when nothing else was told for a while, `progress`.
+//! send, then, when nothing else was told for a while, `progress`. A changed condition of the server goes before the group's data.
 //!
 //! # Invariants
 //! Bounded: a client that sends faster than it reads answers is not read from. A client is left only when it breaks the
@@ -12,7 +12,7 @@ use crate::gateway::auth::{Identity, Role};
 use crate::gateway::group::{Group, Next, to_json};
 use crate::gateway::limits::{Bucket, Place, Strikes};
 use crate::gateway::options;
-use crate::gateway::progress::Pulse;
+use crate::gateway::progress::{Condition, Pulse, stale_at};
 use crate::gateway::socket::{Event, Socket};
 use crate::hub::Head;
 use crate::hub::query::{Query, QueryError, filters_from_json};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use weir_schemas::protocol::{
-    ClientMessage, CloseCode, ErrorMessage, Hello, ServerMessage, Subscribe, VERSION, WelcomeLimits,
+    ClientMessage, CloseCode, ErrorMessage, Hello, Progress, ServerMessage, Subscribe, VERSION, WelcomeLimits,
 };
 
 /// Answers that wait to be sent; above, the client is not read from.
@@ -54,6 +54,7 @@ pub(crate) struct Session {
     gateway: Arc<Gateway>,
     socket: Socket,
     head: watch::Receiver<Head>,
+    turns: watch::Receiver<()>,
     id: String,
     identity: Option<Identity>,
     group: Group,
@@ -86,6 +87,7 @@ impl Session {
         Session {
             socket,
             head: gateway.hub.watch(),
+            turns: gateway.status.turns(),
             id: gateway.next_connection_id(),
             identity: None,
             group: Group::new(Arc::clone(&gateway.snapshots)),
@@ -124,7 +126,7 @@ impl Session {
             End::Close(Close(code, reason)) => {
                 counter!("weir_gateway_closes_total", "code" => code.to_string()).increment(1);
                 tracing::debug!(connection = %self.id, code = code.number(), reason, "closing");
-                self.socket.close(code, reason).await;
+                self.socket.close(code, reason, self.gateway.config.close_timeout).await;
             }
         }
     }
@@ -149,13 +151,14 @@ impl Session {
             }
         }
         self.check(now)?;
-        let deadline = tokio::time::Instant::from_std(self.deadline());
+        let deadline = tokio::time::Instant::from_std(self.deadline(now));
         let writing = self.socket.writing();
         let read = self.answers.len() < ANSWERS_MAX;
         let shutdown = self.gateway.shutdown.clone();
         tokio::select! {
             event = self.socket.event(read) => self.take(event),
             _moved = self.head.changed(), if !writing => Ok(()),
+            _turned = self.turns.changed(), if !writing => Ok(()),
             () = tokio::time::sleep_until(deadline) => Ok(()),
             () = shutdown.wait() => Ok(()),
         }
@@ -178,6 +181,11 @@ impl Session {
         }
         let head = self.head.borrow_and_update().clone();
         let timestamp = unix_ms();
+        let condition = self.gateway.condition(&head, now);
+        if self.pulse.turned(condition) && self.group.between_messages(&head) {
+            let progress = self.gateway.progress(&head, condition, self.group.place(&head), timestamp);
+            return self.progress(condition, progress, now);
+        }
         match self.group.next(&self.gateway.hub, &head, timestamp) {
             Next::Idle => {}
             Next::Send(text) => {
@@ -186,21 +194,27 @@ impl Session {
             }
             Next::Again => return Next::Again,
         }
-        let progress = self.gateway.progress(&head, self.group.place(&head), timestamp, now);
-        if self.pulse.due(&progress, now) {
-            self.group.told(progress.time);
-            return Next::Send(to_json(&ServerMessage::Progress(progress)));
-        }
-        Next::Idle
+        let progress = self.gateway.progress(&head, condition, self.group.place(&head), timestamp);
+        if self.pulse.due(&progress, now) { self.progress(condition, progress, now) } else { Next::Idle }
+    }
+
+    fn progress(&mut self, condition: Condition, progress: Progress, now: Instant) -> Next {
+        self.group.told(progress.time);
+        self.pulse.sent(condition, progress.clone(), now);
+        Next::Send(to_json(&ServerMessage::Progress(progress)))
     }
 
     /// When to look again though nothing happened.
-    fn deadline(&self) -> Instant {
+    fn deadline(&self, now: Instant) -> Instant {
         let config = &self.gateway.config;
         if self.socket.writing() {
             return self.drained_at + config.drain_timeout;
         }
-        let next = self.ping_at.min(self.pulse.next());
+        let mut next = self.ping_at.min(self.pulse.next());
+        let stale_at = stale_at(&self.head.borrow());
+        if now < stale_at {
+            next = next.min(stale_at);
+        }
         if self.identity.is_some() { next } else { next.min(self.opened_at + config.hello_timeout) }
     }
 

@@ -36,8 +36,6 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 use weir_schemas::protocol::{CloseCode, SUBPROTOCOL};
 
 const READ_BUFFER_BYTES: usize = 4 << 10;
-/// How long a client may take to answer a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A stream that counts what the client's side has taken.
 struct Counted {
@@ -169,8 +167,8 @@ impl Socket {
         Poll::Ready(Ok(true))
     }
 
-    /// Says why, and ends; a client that does not answer is left.
-    pub(crate) async fn close(&mut self, code: CloseCode, reason: &str) {
+    /// Says why, and ends; a client that does not answer within the time given is left.
+    pub(crate) async fn close(&mut self, code: CloseCode, reason: &str, at_most: Duration) {
         let frame = CloseFrame { code: code.number().into(), reason: reason.to_owned().into() };
         let farewell = async {
             self.inner.close(Some(frame)).await?;
@@ -178,7 +176,7 @@ impl Socket {
             Ok::<(), WsError>(())
         };
         // Whether it answers or not, the connection ends here.
-        let _answered = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await;
+        let _answered = tokio::time::timeout(at_most, farewell).await;
     }
 }
 

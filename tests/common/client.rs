@@ -189,6 +189,16 @@ impl Client {
         Client { socket }
     }
 
+    /// A connection that holds little on its way.
+    pub(crate) async fn narrow(address: SocketAddr) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8_192).expect("a small buffer");
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("connects"));
+        let request = format!("ws://{address}/v1/stream");
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("shakes hands");
+        Client { socket }
+    }
+
     pub(crate) fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Client {
         Client { socket }
     }
@@ -199,6 +209,21 @@ impl Client {
 
     pub(crate) async fn say_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("is connected");
+    }
+
+    /// Sends a WebSocket ping and waits for its pong, whatever else comes.
+    pub(crate) async fn pinged(&mut self, payload: &'static [u8]) {
+        self.socket.send(Message::Ping(payload.into())).await.expect("is connected");
+        let answered = async {
+            while let Some(message) = self.socket.next().await {
+                if let Message::Pong(answer) = message.expect("stays open") {
+                    return answer;
+                }
+            }
+            panic!("the connection stays open")
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(20), answered).await.expect("a pong within 20 s");
+        assert_eq!(answer, payload, "the pong has the ping's payload");
     }
 
     /// The next message; a server that says nothing for 20 s has failed.

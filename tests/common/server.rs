@@ -12,6 +12,7 @@ use weir::status::{Phase, Status};
 
 pub(crate) struct Server {
     pub(crate) hub: Hub,
+    pub(crate) status: Status,
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) shutdown: Shutdown,
@@ -27,7 +28,7 @@ impl Server {
         let status = Status::default();
         status.update(|status| status.phase = Phase::Live);
         let shutdown = Shutdown::default();
-        let gateway = Gateway::new(hub.clone(), status, auth, Origins::default(), config, shutdown.clone());
+        let gateway = Gateway::new(hub.clone(), status.clone(), auth, Origins::default(), config, shutdown.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("is bound");
         let limits = weir::http::Limits {
@@ -37,7 +38,7 @@ impl Server {
         };
         let served = weir::http::serve(listener, router(Arc::clone(&gateway)), limits, shutdown.clone());
         weir::task::spawn("http", served);
-        Server { hub, address, gateway, shutdown }
+        Server { hub, status, address, gateway, shutdown }
     }
 }
 
