@@ -82,9 +82,16 @@ impl StreamMemory {
 
     /// The verdict on one event: `Ok`, or why not and the version that was expected.
     fn judge(&mut self, event: &Event, gaps_max: usize) -> Result<(), (RejectKind, Option<u64>)> {
-        if self.young.contains(&event.id) || self.old.contains(&event.id) {
+        if self.old.contains(&event.id) || self.young.insert(event.id, ()).is_some() {
             return Err((RejectKind::Duplicate, None));
         }
+        self.judge_version(event, gaps_max).inspect_err(|_| {
+            // What was not taken may come again, and is then judged again.
+            self.young.remove(&event.id);
+        })
+    }
+
+    fn judge_version(&mut self, event: &Event, gaps_max: usize) -> Result<(), (RejectKind, Option<u64>)> {
         let StreamState { last, gaps, .. } = &mut self.versions;
         let conflict = Err((RejectKind::Conflict, Some(*last + 1)));
         if event.version > *last {
@@ -98,7 +105,6 @@ impl StreamMemory {
         } else if !fill(gaps, event.version, gaps_max) {
             return conflict;
         }
-        self.young.insert(event.id, ());
         Ok(())
     }
 }

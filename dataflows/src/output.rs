@@ -9,7 +9,7 @@
 //! Within a frame a key has at most one −1 and one +1; anything else is a broken view and ends the process.
 //!
 //! # Cost
-//! One hash an update on its worker, one sort an update and frame on worker 0.
+//! Two hashes an update on its worker; a sort by the key's hash on worker 0, which touches no row.
 
 use crate::facts::Rows;
 use crate::input::{Position, Refusal, RejectKind};
@@ -25,6 +25,7 @@ use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::row::Row;
 use weir_schemas::update::{Cause, Digest, Frame, Update, ViewFrame};
 use weir_schemas::view::{VIEWS, View, view_index};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What leaves the dataflow at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +58,16 @@ struct Outgoing {
     view: u8,
     key_bytes: u16,
     cause: Cause,
+    /// Orders a frame's keys: it is at hand where the key's bytes would have to be fetched.
+    key_hash: u64,
     hash: u128,
     row: Row,
+}
+
+impl Outgoing {
+    fn key(&self) -> &[u8] {
+        &self.row.as_bytes()[..usize::from(self.key_bytes)]
+    }
 }
 
 /// The views' rows, one line a view.
@@ -79,9 +88,10 @@ impl<'s> Outputs<'s> {
         let index = view_index(view.name).expect("every view that is rendered is in VIEWS");
         let index = u8::try_from(index).expect("there are fewer than 256 views");
         self.0.push(rows.map(move |(change, time, diff)| {
-            let key_bytes = u16::try_from(change.row.prefix(view.key).len()).unwrap_or(u16::MAX);
+            let key = change.row.prefix(view.key);
+            let (key_bytes, key_hash) = (u16::try_from(key.len()).unwrap_or(u16::MAX), xxh3_64(key));
             let hash = change.row.hash();
-            (Outgoing { view: index, key_bytes, cause: change.cause, hash, row: change.row }, time, diff)
+            (Outgoing { view: index, key_bytes, cause: change.cause, key_hash, hash, row: change.row }, time, diff)
         }));
     }
 
@@ -188,23 +198,41 @@ impl Cutter {
     }
 }
 
-/// The net of a view's updates: by key, −1 before +1. Leaves `updates` empty.
+/// The net of a view's updates: those of a key together, −1 before +1. Leaves `updates` empty.
 fn net(updates: &mut Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
     let came = updates.len();
     // A stable sort: the updates of one key stay in the order of their times.
-    updates.sort_by(|(a, _), (b, _)| key(a).cmp(key(b)));
-    let mut netted: Vec<Update> = Vec::with_capacity(updates.len());
-    for group in updates.chunk_by_mut(|(a, _), (b, _)| key(a) == key(b)) {
-        if let [(outgoing, diff @ (-1 | 1))] = group {
-            netted.push(Update { row: outgoing.row.clone(), diff: *diff, cause: outgoing.cause });
-            continue;
+    updates.sort_by_key(|(outgoing, _)| outgoing.key_hash);
+    let (mut netted, mut group) = (Vec::with_capacity(came), Vec::new());
+    let mut coming = updates.drain(..).peekable();
+    while let Some((outgoing, diff)) = coming.next() {
+        let hash = outgoing.key_hash;
+        group.push((outgoing, diff));
+        while let Some(same) = coming.next_if(|(next, _)| next.key_hash == hash) {
+            group.push(same);
         }
-        group.sort_by_key(|(outgoing, _)| outgoing.hash);
+        settle(&mut group, &mut netted, view);
+    }
+    drop(coming);
+    reuse(updates, came);
+    netted
+}
+
+/// The net of updates whose keys have one hash, appended to `netted`. Leaves `group` empty.
+fn settle(group: &mut Vec<(Outgoing, i64)>, netted: &mut Vec<Update>, view: &View) {
+    let update = |(outgoing, diff): (Outgoing, i64)| Update { row: outgoing.row, diff, cause: outgoing.cause };
+    if let [(_, -1 | 1)] = group[..] {
+        netted.extend(group.drain(..).map(update));
+        return;
+    }
+    group.sort_by(|(a, _), (b, _)| a.key().cmp(b.key()));
+    for key in group.chunk_by_mut(|(a, _), (b, _)| a.key() == b.key()) {
+        key.sort_by_key(|(outgoing, _)| outgoing.hash);
         let first = netted.len();
-        for same in group.chunk_by(|(a, _), (b, _)| a.hash == b.hash) {
+        for same in key.chunk_by(|(a, _), (b, _)| a.hash == b.hash) {
             let diff: i64 = same.iter().map(|(_, diff)| diff).sum();
             if let Some((last, _)) = same.last().filter(|_| diff != 0) {
-                netted.push(Update { row: last.row.clone(), diff, cause: last.cause });
+                netted.push(update((last.clone(), diff)));
             }
         }
         netted[first..].sort_by_key(|update| update.diff);
@@ -216,10 +244,5 @@ fn net(updates: &mut Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
         };
         assert!(sound, "view {} gave more than one change to a key: {:?}", view.name, &netted[first..]);
     }
-    reuse(updates, came);
-    netted
-}
-
-fn key(outgoing: &Outgoing) -> &[u8] {
-    &outgoing.row.as_bytes()[..usize::from(outgoing.key_bytes)]
+    group.clear();
 }

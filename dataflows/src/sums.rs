@@ -84,6 +84,34 @@ impl Counts {
     }
 }
 
+/// What each worker says of the same thing: a few, in order of the workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByWorker<T>(Vec<(u32, T)>);
+
+impl<T> Default for ByWorker<T> {
+    fn default() -> Self {
+        ByWorker(Vec::new())
+    }
+}
+
+impl<T> ByWorker<T> {
+    /// Replaces what a worker says.
+    pub fn set(&mut self, worker: u32, said: T) {
+        match self.0.binary_search_by_key(&worker, |(worker, _)| *worker) {
+            Ok(index) => self.0[index].1 = said,
+            Err(index) => {
+                self.0.reserve_exact(1);
+                self.0.insert(index, (worker, said));
+            }
+        }
+    }
+
+    /// What all of them say.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, said)| said)
+    }
+}
+
 /// The test that finished last: by time, then by identity.
 pub type Latest = (u64, Id, Outcome);
 

@@ -56,7 +56,7 @@ impl fmt::Display for Digest {
 /// One view's part of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewFrame {
-    /// The view's updates, sorted by row key, −1 before +1.
+    /// The view's updates in an order that depends on the rows alone; of a key, −1 right before +1.
     pub updates: Vec<Update>,
     /// The view's digest at the frame's `upper`.
     pub digest: Digest,

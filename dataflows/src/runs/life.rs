@@ -28,6 +28,10 @@ pub(super) struct Life {
     /// Whether it was said since the run last began or was reopened.
     ended_by_word: bool,
     streams: BTreeMap<Id, StreamLife>,
+    /// How many of the streams are not complete.
+    open_streams: u64,
+    /// The sum of what the suites announced, when any did.
+    planned_by_suites: Option<u64>,
     planned_by_run: Option<u32>,
     broken: BTreeSet<Id>,
     withdrawn: BTreeSet<Id>,
@@ -48,9 +52,10 @@ struct SuiteLife {
 }
 
 impl StreamLife {
-    fn mark(&mut self, mark: &SuiteMark) {
+    /// Takes a begin or an end in; gives what its suite announced before and announces now.
+    fn mark(&mut self, mark: &SuiteMark) -> (Option<u32>, Option<u32>) {
         let suite = self.suites.entry(mark.suite).or_default();
-        let was_open = suite.begun && !suite.ended;
+        let (was_open, was_planned) = (suite.begun && !suite.ended, suite.planned);
         if mark.ended {
             suite.ended = true;
         } else {
@@ -59,6 +64,7 @@ impl StreamLife {
         }
         let open = suite.begun && !suite.ended;
         self.open = self.open + u32::from(open) - u32::from(was_open);
+        (was_planned, suite.planned)
     }
 
     /// Complete: its begun suites have ended, and there was one at all.
@@ -100,6 +106,8 @@ impl Life {
             completed: false,
             ended_by_word: false,
             streams: BTreeMap::new(),
+            open_streams: 0,
+            planned_by_suites: None,
             planned_by_run: None,
             broken: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
@@ -137,16 +145,31 @@ impl Life {
             self.completed |= note.completed;
             self.ended_by_word |= note.completed;
             if note.works {
-                let stream = self.streams.entry(note.stream).or_default();
-                for mark in &note.suites {
-                    stream.mark(mark);
-                }
+                self.work(note);
             }
             self.facts.withdrawn |= note.withdrawn.iter().any(|id| self.broken.contains(id));
             self.broken.extend(&note.broken);
             self.withdrawn.extend(&note.withdrawn);
         }
         self.sum_up();
+    }
+
+    /// Takes in what a stream says of its suites.
+    fn work(&mut self, note: &RunNote) {
+        let open = &mut self.open_streams;
+        let stream = self.streams.entry(note.stream).or_insert_with(|| {
+            *open += 1;
+            StreamLife::default()
+        });
+        let was_complete = stream.complete();
+        for mark in &note.suites {
+            let (was, is) = stream.mark(mark);
+            if let Some(is) = is {
+                let others = self.planned_by_suites.unwrap_or(0) - u64::from(was.unwrap_or(0));
+                self.planned_by_suites = Some(others + u64::from(is));
+            }
+        }
+        *open = *open + u64::from(was_complete) - u64::from(stream.complete());
     }
 
     fn name_origin(&mut self, origin: &Origin) {
@@ -162,13 +185,10 @@ impl Life {
     }
 
     fn sum_up(&mut self) {
-        let planned_by_suites =
-            self.streams.values().flat_map(|stream| stream.suites.values()).filter_map(|suite| suite.planned);
-        let by_suites = planned_by_suites.fold(None, |sum, planned| Some(sum.unwrap_or(0) + u64::from(planned)));
-        self.facts.planned = self.planned_by_run.map(u64::from).or(by_suites);
+        self.facts.planned = self.planned_by_run.map(u64::from).or(self.planned_by_suites);
         self.facts.planned_by_run = self.planned_by_run.is_some();
         self.facts.streams = self.streams.len() as u64;
-        self.facts.open_streams = self.streams.values().filter(|stream| !stream.complete()).count() as u64;
+        self.facts.open_streams = self.open_streams;
         self.facts.broken = self.broken.iter().any(|id| !self.withdrawn.contains(id));
     }
 

@@ -12,10 +12,10 @@ use crate::facts::{Awaited, AwaitedKind, Phase, RowChange};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use crate::runs::{RunFacts, RunOutput};
-use crate::sums::{Counts, Part};
+use crate::sums::{ByWorker, Counts, Part};
 use crate::views::missing;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concat;
@@ -64,7 +64,7 @@ pub fn render<'s>(
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Run {
     facts: Option<Arc<RunFacts>>,
-    parts: BTreeMap<u32, Counts>,
+    parts: ByWorker<Counts>,
 }
 
 /// What is shown of a run.
@@ -78,7 +78,7 @@ struct Shown {
 impl Run {
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.parts.values().for_each(|counts| sum.merge(counts));
+        self.parts.iter().for_each(|counts| sum.merge(counts));
         sum
     }
 
@@ -153,7 +153,7 @@ impl Machine for Progress {
             match input {
                 RunProgressInput::Part(part) => {
                     withdrawn.extend(part.withdrawn.then_some(run));
-                    self.runs.get_or_insert_with(run, Run::default).parts.insert(part.worker, part.counts);
+                    self.runs.get_or_insert_with(run, Run::default).parts.set(part.worker, part.counts);
                 }
                 RunProgressInput::Facts(facts) => {
                     withdrawn.extend(facts.withdrawn.then_some(run));

@@ -12,7 +12,7 @@ use crate::facts::{Phase, PhaseChange, RowChange};
 use crate::input::{Event, Input, Text};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
-use crate::sums::{Counts, Latest, Part};
+use crate::sums::{ByWorker, Counts, Latest, Part};
 use crate::views::missing;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ struct Suite {
     suite: Text,
     name: Text,
     /// Sums and the latest result, by worker.
-    parts: BTreeMap<u32, (Counts, Option<Latest>)>,
+    parts: ByWorker<(Counts, Option<Latest>)>,
     streams: BTreeMap<Id, InStream>,
     /// What was last told of it; `None` after a restore.
     #[serde(skip)]
@@ -98,7 +98,7 @@ struct InStream {
 impl Suite {
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.parts.values().for_each(|(counts, _)| sum.merge(counts));
+        self.parts.iter().for_each(|(counts, _)| sum.merge(counts));
         sum
     }
 
@@ -124,7 +124,7 @@ impl Suite {
         if self.streams.is_empty() && counts.started == 0 {
             return None; // Its only tests were taken back.
         }
-        let latest = self.parts.values().filter_map(|(_, latest)| *latest).max();
+        let latest = self.parts.iter().filter_map(|(_, latest)| *latest).max();
         writer.str(&self.project).str(&self.run).str(&self.suite).str(&self.name).opt_uint(self.planned());
         writer.int(counts.started).int(counts.finished).int(counts.passed).int(counts.failed);
         writer.int(counts.skipped).int(counts.errored).int(counts.flaky).int(counts.duration_us);
@@ -173,7 +173,7 @@ impl Suites {
             run: Arc::clone(&event.names.run),
             suite: Arc::clone(&event.names.suite),
             name: Arc::clone(&event.names.suite_name),
-            parts: BTreeMap::new(),
+            parts: ByWorker::default(),
             streams: BTreeMap::new(),
             shown: None,
         });
@@ -196,11 +196,11 @@ impl Suites {
             run: Arc::clone(&part.names.run),
             suite: Arc::clone(&part.names.suite),
             name: Arc::clone(&part.names.suite),
-            parts: BTreeMap::new(),
+            parts: ByWorker::default(),
             streams: BTreeMap::new(),
             shown: None,
         });
-        suite.parts.insert(part.worker, (part.counts, part.latest));
+        suite.parts.set(part.worker, (part.counts, part.latest));
     }
 
     /// Applies a phase; gives the suites whose rows it may change.
