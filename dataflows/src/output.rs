@@ -246,3 +246,46 @@ fn settle(group: &mut Vec<(Outgoing, i64)>, netted: &mut Vec<Update>, view: &Vie
     }
     group.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_schemas::row::RowWriter;
+    use weir_schemas::view::MISSING;
+
+    /// An update of a row of `missing` whose key is of `test`; all of them collide.
+    fn update(test: &str, count: u64, diff: i64) -> (Outgoing, i64) {
+        let mut writer = RowWriter::default();
+        writer.str("project").str("run").str("not_finished").str(test).uint(count).uint(0).null();
+        let row = writer.finish(&MISSING);
+        let key_bytes = u16::try_from(row.prefix(MISSING.key).len()).expect("short");
+        let (cause, hash) = (Cause::Changed, row.hash());
+        (Outgoing { view: 0, key_bytes, cause, key_hash: 7, hash, row }, diff)
+    }
+
+    #[test]
+    fn keys_with_one_hash_are_still_told_apart() {
+        let same = update("c", 5, 1);
+        let mut updates = vec![
+            update("b", 2, 1),
+            update("a", 1, 1),
+            same.clone(),
+            update("b", 1, -1),
+            update("c", 5, -1),
+            update("d", 1, -1),
+        ];
+        let shown = |update: &Update| (update.row.clone(), update.diff);
+        let expected: Vec<_> = [update("a", 1, 1), update("b", 1, -1), update("b", 2, 1), update("d", 1, -1)]
+            .into_iter()
+            .map(|(outgoing, diff)| (outgoing.row, diff))
+            .collect();
+        assert_eq!(net(&mut updates, &MISSING).iter().map(shown).collect::<Vec<_>>(), expected);
+        assert!(updates.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "view missing gave more than one change to a key")]
+    fn two_rows_of_one_key_end_the_process() {
+        net(&mut vec![update("a", 1, 1), update("a", 2, 1)], &MISSING);
+    }
+}
