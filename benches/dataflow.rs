@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use weir_dataflows::Config;
-use weir_dataflows::context::build;
+use weir_dataflows::graph::build;
 use weir_dataflows::input::{Event, Input, Interner, Position};
 use weir_schemas::limits::Limits;
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod error;
+pub mod exit;
 pub mod gateway;
 pub mod http;
 pub mod hub;

@@ -1,119 +1,14 @@
-//! The dataflow as a whole: what feeds it, what is wired to what, and what comes out.
-//!
-//! Contract: [`build`] is called once on every worker of the cluster, with the same configuration. Feed each record once,
-//! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all three inputs together past a
-//! tick when it is closed and bound. Frames arrive at the sink of worker 0.
+//! What every view is rendered with.
 
-use crate::admission::admit;
 use crate::config::Config;
-use crate::facts::PhaseChange;
-use crate::fork::fork;
-use crate::gate::gate;
-use crate::input::{Input, Refusal};
-use crate::keyed::{Collection, Updates};
-use crate::output::{Outputs, Sink};
-use crate::results::results;
-use crate::runs::{RunOutput, live};
-use crate::sums::sum;
-use crate::views::run_progress::RunProgressOutput;
-use crate::views::suite_progress::SuiteOutput;
-use crate::views::{failure_patterns, live_metrics, rejects, run_progress, suite_progress};
 use std::sync::Arc;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, Input as _, OkErr};
-use timely::dataflow::{InputHandle, Scope};
-use timely::worker::Worker;
-use weir_schemas::view::{
-    FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS,
-};
+use timely::dataflow::Scope;
 
-/// What feeds the dataflow, on one worker.
-pub struct Inputs {
-    /// Events and unreadable records, each at its tick, with difference +1.
-    pub events: InputHandle<u64, CapacityContainerBuilder<Updates<Input>>>,
-    /// Whether silence timers stand still from this tick on (`time.md`, recovery 5): sent on one worker, at each change.
-    pub silence: InputHandle<u64, CapacityContainerBuilder<Updates<bool>>>,
-    /// The bound ticks, each sent at its own time, once its binding is durable; then advanced past it.
-    pub commits: InputHandle<u64, CapacityContainerBuilder<Vec<u64>>>,
-}
-
-/// What every view is rendered with.
+/// The dataflow that a view becomes a part of.
 #[derive(Clone)]
 pub struct Context<'s> {
     /// The dataflow's scope.
     pub scope: Scope<'s, u64>,
     /// The configuration.
     pub config: Arc<Config>,
-}
-
-/// Builds the dataflow on a worker. `sink` receives frames on worker 0.
-pub fn build(worker: &mut Worker, config: &Config, sink: Sink) -> Inputs {
-    let config = Arc::new(config.clone());
-    worker.dataflow_named("weir", |scope| {
-        let (events, event_stream) = scope.new_input::<Updates<Input>>();
-        let (silence, silence_stream) = scope.new_input::<Updates<bool>>();
-        let (commits, commit_stream) = scope.new_input::<Vec<u64>>();
-        let cx = Context { scope, config };
-        let (outputs, refusals) = render(&cx, event_stream, silence_stream);
-        outputs.release(refusals, commit_stream, sink);
-        Inputs { events, silence, commits }
-    })
-}
-
-/// Admission, the lives of runs, the results, and every view on top of them.
-fn render<'s>(
-    cx: &Context<'s>,
-    events: Collection<'s, Input>,
-    silence: Collection<'s, bool>,
-) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>) {
-    let config = &*cx.config;
-    let (admitted, notes) = admit(config, events);
-    let lives = live(config, notes, silence);
-    let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
-        RunOutput::Phase(change) => Some((change, time, diff)),
-        RunOutput::Facts(_) => None,
-    });
-    let passed = gate(config, admitted, phases.clone());
-    let (passed, refusals) = fork("Refusals", passed, |input| match input {
-        Input::Refused(refusal) => Some(Arc::clone(refusal)),
-        Input::Event(_) => None,
-    });
-    let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
-    let results = results(config, passed, phases.clone());
-    let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
-        part.suite.is_none().then(|| part.clone())
-    });
-    let (suite_rows, missing_of_suites) =
-        suite_progress::render(config, parts, suite_events, phases).ok_err(|(output, time, diff)| match output {
-            SuiteOutput::Row(row) => Ok((row, time, diff)),
-            SuiteOutput::Missing(row) => Err((row, time, diff)),
-        });
-    let runs = run_progress::render(config, lives, of_runs);
-    let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
-
-    let mut outputs = Outputs::new();
-    outputs.add(
-        &RUN_PROGRESS,
-        runs.clone().flat_map(|(output, time, diff)| match output {
-            RunProgressOutput::Row(row) => Some((row, time, diff)),
-            _ => None,
-        }),
-    );
-    outputs.add(&SUITE_PROGRESS, suite_rows);
-    outputs.add(&TEST_RESULTS, results.rows);
-    let missing_of_runs = runs.clone().flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Missing(row) => Some((row, time, diff)),
-        _ => None,
-    });
-    let awaited = runs.flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
-        _ => None,
-    });
-    let (metrics, late) = live_metrics::render(cx, facts, results.running, awaited);
-    outputs.add(&LIVE_METRICS, metrics);
-    outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));
-    outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_suites));
-    (outputs, refusals)
 }

@@ -1,8 +1,8 @@
 //! Weir's views as one timely/differential dataflow.
 //!
 //! Contract: given the same inputs at the same ticks, every view has the same rows at every tick, whatever the number of
-//! workers, the batching of the input or the path by which it came (live, recovered, replayed). [`context::build`] makes the
-//! dataflow on a worker; [`context::Inputs`] feeds it; a sink receives [`output::Released`] frames on worker 0.
+//! workers, the batching of the input or the path by which it came (live, recovered, replayed). [`graph::build`] makes the
+//! dataflow on a worker; [`graph::Inputs`] feeds it; a sink receives [`output::Released`] frames on worker 0.
 //!
 //! # Invariants
 //! No I/O, no clock, no environment, no JSON: time arrives as data (A5). No floating-point numbers in state, no iteration
@@ -18,6 +18,7 @@ pub mod facts;
 pub mod fingerprint;
 pub mod fork;
 pub mod gate;
+pub mod graph;
 pub mod input;
 pub mod keyed;
 pub mod map;

@@ -10,8 +10,8 @@ pub mod serve;
 pub mod watch;
 
 use crate::config::LogFormat;
+use crate::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
-use std::fmt;
 use std::process::ExitCode;
 
 /// Keeps a CI fleet's test results live: events in, exact incremental numbers out.
@@ -77,62 +77,6 @@ Exit codes:
   3    cannot start here: a port or folder is taken, unreadable or read-only
   4    the data is damaged or from a newer version: it needs a person, a restart will not help
   101  a part of the program broke (a bug): the supervisor should start it again";
-
-/// The process's exit code; see `weir --help`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// What was asked for did not work out.
-    Failed = 1,
-    /// The command line or the configuration is wrong.
-    Usage = 2,
-    /// The machine does not let it start: port, folder, permissions.
-    Environment = 3,
-    /// The data is damaged or of a newer version.
-    Data = 4,
-}
-
-/// The exit code of a process in which a thread panicked.
-pub const EXIT_PANIC: i32 = 101;
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
-    }
-}
-
-/// Why a command failed: one line for a person, and the exit code.
-#[derive(Debug)]
-pub struct Failure {
-    /// The process's exit code.
-    pub exit: Exit,
-    message: String,
-    remedy: Option<String>,
-}
-
-impl Failure {
-    /// From an error and its sources, in one line.
-    #[must_use]
-    pub fn new(exit: Exit, error: &dyn std::error::Error) -> Failure {
-        Failure { exit, message: crate::error::chain(error), remedy: None }
-    }
-
-    /// The same, with what to do about it.
-    #[must_use]
-    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Failure {
-        self.remedy = Some(remedy.into());
-        self
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The runtime that a command's I/O runs on.
 ///

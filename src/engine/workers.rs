@@ -22,7 +22,7 @@ use timely::execute::execute;
 use timely::worker::Worker;
 use timely::{WorkerConfig, communication::WorkerGuards};
 use weir_dataflows::Config;
-use weir_dataflows::context::{Inputs, build};
+use weir_dataflows::graph::{Inputs, build};
 use weir_dataflows::input::Input;
 use weir_dataflows::output::Released;
 

@@ -1,7 +1,7 @@
 //! Why a server cannot start or go on, with the exit code and the remedy of each.
 
-use crate::commands::{Exit, Failure};
 use crate::engine::EngineError;
+use crate::exit::{Exit, Failure};
 use crate::gateway::auth::{OpenToTheWorld, TokensError};
 use crate::log::LogError;
 use std::io;

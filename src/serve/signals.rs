@@ -1,7 +1,7 @@
 //! How the process learns that it is to end, and how it ends when a thread panics.
 
 use super::ServeError;
-use crate::commands::{EXIT_PANIC, Exit};
+use crate::exit::{EXIT_PANIC, Exit};
 use crate::shutdown::Shutdown;
 use crate::task;
 use tokio::signal::unix::{SignalKind, signal};

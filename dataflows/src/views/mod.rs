@@ -1,4 +1,4 @@
-//! The views: one file each. `context::build` wires them.
+//! The views: one file each. `graph::build` wires them.
 
 pub mod failure_patterns;
 pub mod live_metrics;

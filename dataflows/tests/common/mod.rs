@@ -8,7 +8,7 @@ pub mod oracle;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use weir_dataflows::Config;
-use weir_dataflows::context::build;
+use weir_dataflows::graph::build;
 use weir_dataflows::input::Input;
 use weir_dataflows::output::Released;
 use weir_schemas::row::Row;
