@@ -60,8 +60,11 @@ impl Minter {
     pub(super) fn new(last: u64, time: &dyn TimeSource) -> Self {
         let mut minter = Minter { last, anchor: (last, time.elapsed()), status: ClockStatus::default() };
         if last > 0 {
-            minter.judge(time.wall_ms(), last);
+            let wall = time.wall_ms();
+            minter.judge(wall, last);
             if minter.status.ahead_ms > 0 {
+                // Said once, in the words for a start: the first tick finds the clock where it is expected.
+                minter.anchor.0 = wall;
                 minter.status.remedy = Some(
                     "time has jumped ahead since the last start: if Weir was not down for that long, set the wall clock right (NTP); \
                      ticks already minted stand, and time advances by elapsed time until the clock catches up"
@@ -216,6 +219,13 @@ pub(super) mod tests {
         assert!(minter.status().ahead_ms >= 89_000 && minter.status().remedy.is_some());
         let later = Still::default();
         later.pass(20_000_000, 0);
-        assert_eq!(Minter::new(10_000_000, &later).status().ahead_ms, 10_000_000);
+        let mut minter = Minter::new(10_000_000, &later);
+        for _ in 0..3 {
+            let remedy = minter.status().remedy.as_deref();
+            assert!(remedy.is_some_and(|remedy| remedy.contains("since the last start")), "{remedy:?}");
+            assert_eq!(minter.status().ahead_ms, 10_000_000);
+            later.pass(20, 20);
+            minter.mint(&later);
+        }
     }
 }
