@@ -1,25 +1,13 @@
 //! The real `weir serve`: what keeps it from starting is one line with its remedy and exit code; it ends in order.
 
-use std::io::{BufRead, BufReader, Read};
+#[path = "common/process.rs"]
+mod process;
+
+use process::{Running, serve, weir};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
-
-fn weir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn serve(folder: &Path) -> Command {
-    let mut command = weir();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder);
-    command
-}
 
 /// Runs to its end: exit code, and what it printed as its last word.
 fn fails(mut command: Command) -> (i32, String) {
@@ -28,49 +16,6 @@ fn fails(mut command: Command) -> (i32, String) {
     let said: Vec<&str> = errors.lines().filter(|line| line.starts_with("weir: ")).collect();
     assert_eq!(said.len(), 1, "one line: {errors}");
     (output.status.code().expect("ended by itself"), said[0].to_owned())
-}
-
-/// A server that answers requests.
-struct Running {
-    child: Child,
-    errors: BufReader<ChildStderr>,
-    address: String,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Running {
-        let mut child = command.spawn().expect("starts");
-        let mut errors = BufReader::new(child.stderr.take().expect("is piped"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(errors.read_line(&mut line).expect("reads") > 0, "it ended before it listened");
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().trim_end_matches(['"', '}']).to_owned();
-            }
-        };
-        Running { child, errors, address }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("runs");
-        assert!(status.success());
-    }
-
-    fn end(&mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().expect("ends");
-        let mut rest = String::new();
-        self.errors.read_to_string(&mut rest).expect("is text");
-        (status.code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already where the test went well.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 fn folder() -> TempDir {
@@ -142,7 +87,7 @@ fn an_unusable_folder_is_named() {
 #[test]
 fn a_second_instance_is_turned_away_and_the_first_ends_in_order() {
     let place = folder();
-    let mut first = Running::start(serve(place.path()));
+    let (mut first, _) = Running::start(serve(place.path()));
     let (code, said) = fails(serve(place.path()));
     assert_eq!(code, 3);
     assert!(said.contains("in use") && said.contains(&first.child.id().to_string()), "{said}");
@@ -150,7 +95,7 @@ fn a_second_instance_is_turned_away_and_the_first_ends_in_order() {
     first.signal("-TERM");
     let (code, rest) = first.end();
     assert_eq!(code, Some(0), "{rest}");
-    let mut again = Running::start(serve(place.path()));
+    let (mut again, _) = Running::start(serve(place.path()));
     again.signal("-INT");
     assert_eq!(again.end().0, Some(0));
 }
@@ -160,8 +105,8 @@ fn json_logs_are_one_object_a_line() {
     let place = folder();
     let mut command = serve(place.path());
     command.args(["--log-format", "json", "--log-level", "debug"]);
-    let mut running = Running::start(command);
-    assert!(running.address.starts_with("127.0.0.1:"), "{}", running.address);
+    let (mut running, address) = Running::start(command);
+    assert!(address.ip().is_loopback(), "{address}");
     running.signal("-TERM");
     let (code, rest) = running.end();
     assert_eq!(code, Some(0));
@@ -175,7 +120,7 @@ fn json_logs_are_one_object_a_line() {
 #[test]
 fn damage_and_a_newer_format_need_a_person() {
     let place = folder();
-    let mut running = Running::start(serve(place.path()));
+    let (mut running, _) = Running::start(serve(place.path()));
     running.signal("-TERM");
     assert_eq!(running.end().0, Some(0));
     let topic = place.path().join("events").join("topic.json");
@@ -192,7 +137,7 @@ fn damage_and_a_newer_format_need_a_person() {
         assert!(said.contains("--data") || said.contains("backup"), "a remedy: {said}");
     }
     std::fs::write(&topic, sound).expect("writes");
-    let mut running = Running::start(serve(place.path()));
+    let (mut running, _) = Running::start(serve(place.path()));
     running.signal("-TERM");
     assert_eq!(running.end().0, Some(0), "nothing was changed meanwhile");
 }

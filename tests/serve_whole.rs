@@ -2,57 +2,24 @@
 
 #[path = "common/http.rs"]
 mod http_common;
+#[path = "common/whole.rs"]
+mod whole;
 
-use http_common::{ask, client};
-use reqwest::{Client, RequestBuilder};
+use http_common::ask;
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use std::path::Path;
-use weir::config::Config;
-use weir::serve::{self, Server};
-use weir::shutdown::Shutdown;
-use weir::status::Phase;
+use whole::Whole;
 
-struct Whole {
-    server: Server,
-    shutdown: Shutdown,
-    client: Client,
+fn post(whole: &Whole, version: u64) -> RequestBuilder {
+    let event = json!({
+        "eventId": format!("e{version}"), "eventType": "test_passed", "streamId": "s1", "version": version,
+        "timestamp": 1_732_270_000_000_u64, "data": { "testId": format!("t{version}") },
+    });
+    whole.client.post(whole.url("/v1/events?wait=admitted")).body(event.to_string())
 }
 
-impl Whole {
-    /// Starts on a free port and waits until it is live.
-    async fn start(folder: &Path, change: impl FnOnce(&mut Config)) -> Whole {
-        let mut config = Config::default();
-        config.server.listen = "127.0.0.1:0".parse().expect("an address");
-        config.data.folder = folder.join("data");
-        change(&mut config);
-        let shutdown = Shutdown::default();
-        let listener = serve::listen(config.server.listen).expect("a free port");
-        let server = serve::start(&config, listener, shutdown.clone()).await.expect("starts");
-        let mut status = server.status.subscribe();
-        status.wait_for(|status| status.phase == Phase::Live).await.expect("becomes live");
-        Whole { server, shutdown, client: client() }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address)
-    }
-
-    fn post(&self, version: u64) -> RequestBuilder {
-        let event = json!({
-            "eventId": format!("e{version}"), "eventType": "test_passed", "streamId": "s1", "version": version,
-            "timestamp": 1_732_270_000_000_u64, "data": { "testId": format!("t{version}") },
-        });
-        self.client.post(self.url("/v1/events?wait=admitted")).body(event.to_string())
-    }
-
-    async fn view(&self, view: &str) -> Value {
-        ask(self.client.get(self.url(&format!("/v1/views/{view}")))).await.2
-    }
-
-    async fn end(self) {
-        self.shutdown.trigger();
-        self.server.ended().await.expect("ends in order");
-    }
+async fn view(whole: &Whole, view: &str) -> Value {
+    ask(whole.client.get(whole.url(&format!("/v1/views/{view}")))).await.2
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,21 +27,21 @@ async fn verdicts_come_from_the_engine_and_a_restart_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = Whole::start(folder.path(), |_| ()).await;
     for (version, expected) in [(1, 201), (2, 201), (1, 200), (2, 200), (3, 201)] {
-        let (status, _, said) = ask(whole.post(version)).await;
+        let (status, _, said) = ask(post(&whole, version)).await;
         assert_eq!(status.as_u16(), expected, "version {version}: {said}");
     }
     let other =
         r#"{"eventId":"x","eventType":"test_passed","streamId":"s1","version":2,"timestamp":5,"data":{"testId":"t"}}"#;
     let (status, _, said) = ask(whole.client.post(whole.url("/v1/events?wait=admitted")).body(other)).await;
     assert_eq!((status.as_u16(), &said["expected"]), (409, &json!(4)), "{said}");
-    let before = whole.view("run_progress").await;
+    let before = view(&whole, "run_progress").await;
     assert_eq!(before["rows"].as_array().map(Vec::len), Some(1), "{before}");
     whole.end().await;
 
     let whole = Whole::start(folder.path(), |_| ()).await;
-    let after = whole.view("run_progress").await;
+    let after = view(&whole, "run_progress").await;
     assert_eq!((&after["rows"], &after["epoch"]), (&before["rows"], &before["epoch"]));
-    let (status, _, said) = ask(whole.post(3)).await;
+    let (status, _, said) = ask(post(&whole, 3)).await;
     assert_eq!(status.as_u16(), 200, "known before the restart: {said}");
     let (ready, _, said) = ask(whole.client.get(whole.url("/readyz"))).await;
     assert_eq!((ready.as_u16(), &said["ready"], &said["phase"]), (200, &json!(true), &json!("live")));
@@ -100,7 +67,7 @@ async fn only_writers_may_post_and_no_foreign_page() {
         (Some("reader-0123456789ab"), 403),
         (Some("writer-0123456789ab"), 201),
     ] {
-        let request = whole.post(1);
+        let request = post(&whole, 1);
         let request = match token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -108,7 +75,7 @@ async fn only_writers_may_post_and_no_foreign_page() {
         let (status, _, said) = ask(request).await;
         assert_eq!(status.as_u16(), expected, "{token:?}: {said}");
     }
-    let foreign = whole.post(2).bearer_auth("writer-0123456789ab").header("origin", "https://evil.example");
+    let foreign = post(&whole, 2).bearer_auth("writer-0123456789ab").header("origin", "https://evil.example");
     assert_eq!(ask(foreign).await.0.as_u16(), 403);
     for open in ["/healthz", "/readyz"] {
         assert_eq!(ask(whole.client.get(whole.url(open))).await.0.as_u16(), 200, "{open}");
@@ -116,7 +83,7 @@ async fn only_writers_may_post_and_no_foreign_page() {
     whole.end().await;
 
     let whole = Whole::start(folder.path(), |_| ()).await;
-    let renamed = whole.post(2).header("host", "evil.example");
+    let renamed = post(&whole, 2).header("host", "evil.example");
     assert_eq!(ask(renamed).await.0.as_u16(), 403, "a name that was pointed at this machine");
     whole.end().await;
 }

@@ -1,14 +1,21 @@
 //! A WebSocket client that keeps its subscriptions' rows as the protocol says, over any number of connections.
 
+#[path = "rows.rs"]
+pub(crate) mod rows;
+
 use futures_util::{SinkExt, StreamExt};
+use rand::RngExt;
+use rand::rngs::StdRng;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use weir_schemas::protocol::{Batch, ClientMessage, Entry, InitialData, Mode, ServerMessage, Since, Subscribe};
+use weir_schemas::protocol::{Batch, ClientMessage, Entry, Hello, InitialData, Mode, ServerMessage, Since, Subscribe};
+use weir_schemas::update::Digest;
+use weir_schemas::view::view;
 
 /// Rows by the JSON of their key.
 pub(crate) type Rows = BTreeMap<String, Vec<Value>>;
@@ -23,6 +30,8 @@ pub(crate) struct Kept {
     keys: BTreeMap<String, usize>,
     /// Rows by view.
     pub(crate) views: BTreeMap<String, Rows>,
+    /// The digest of each view's rows, kept up with them.
+    pub(crate) digests: BTreeMap<String, Digest>,
     staged: Vec<InitialData>,
     /// Of when its rows are, until a batch names that time and moves it from then on.
     awaited: Option<u64>,
@@ -30,6 +39,8 @@ pub(crate) struct Kept {
     pub(crate) moving: bool,
     pub(crate) snapshots: u32,
     pub(crate) resumes: u32,
+    /// Positions that it wanted to go on from, and got a snapshot instead.
+    pub(crate) lost: u32,
     pub(crate) excluded: Vec<String>,
 }
 
@@ -71,6 +82,39 @@ impl Fold {
             });
         }
         all
+    }
+
+    /// Connects, goes on from where it is, and reads so many messages, or until `cut`, called whenever every moving
+    /// subscription is exactly its views at `self.time`, says that it is enough. An error when the connection ends before.
+    pub(crate) async fn visit(
+        &mut self,
+        address: SocketAddr,
+        messages: usize,
+        mut cut: impl FnMut(&Fold) -> bool,
+    ) -> Result<(), Ended> {
+        let mut client = Client::reach(address).await?;
+        let resume = self.resume();
+        let goes_on = resume.iter().filter(|subscribe| subscribe.since.is_some());
+        let goes_on: BTreeSet<String> = goes_on.map(|subscribe| subscribe.subscription_id.clone()).collect();
+        client.tell(&ClientMessage::Hello(Hello { v: 1, resume, ..Hello::default() })).await?;
+        for _ in 0..messages {
+            let message = client.next().await?;
+            if let ServerMessage::SubscriptionConfirmed(confirmed) = &message {
+                let id = &confirmed.subscription_id;
+                if confirmed.mode == Mode::Snapshot && goes_on.contains(id) {
+                    self.kept.get_mut(id).expect("was asked for").lost += 1;
+                }
+            }
+            if self.apply(&message) && cut(self) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every subscription moves: all are of `self.time`.
+    pub(crate) fn whole(&self) -> bool {
+        self.kept.values().all(|kept| kept.moving)
     }
 
     /// Applies a message; true when every moving subscription is now exactly its views at `self.time`.
@@ -118,10 +162,11 @@ impl Fold {
             kept.snapshots += 1;
             kept.awaited = Some(part.time);
             kept.views = kept.keys.keys().map(|view| (view.clone(), Rows::new())).collect();
+            kept.digests = kept.keys.keys().map(|view| (view.clone(), Digest::default())).collect();
             for part in std::mem::take(&mut kept.staged) {
-                let (rows, key) = (kept.views.get_mut(&part.view).expect("of its schemas"), kept.keys[&part.view]);
+                assert!(kept.views.contains_key(&part.view), "{} is of its schemas", part.view);
                 for row in part.rows {
-                    assert!(rows.insert(key_of(&row, key), row).is_none(), "a row stands twice");
+                    assert!(kept.put(&part.view, row), "a row stands twice");
                 }
             }
         }
@@ -157,21 +202,59 @@ impl Fold {
 impl Kept {
     fn take(&mut self, entry: &Entry) {
         let key = self.keys[&entry.view];
-        let rows = self.views.entry(entry.view.clone()).or_default();
         for row in &entry.up {
-            rows.insert(key_of(row, key), row.clone());
+            self.put(&entry.view, row.clone());
         }
         for gone in &entry.del {
             assert_eq!(gone.len(), key, "a key");
-            rows.remove(&key_of(gone, key));
+            let before = self.views.entry(entry.view.clone()).or_default().remove(&key_of(gone, key));
+            self.count(&entry.view, before.as_deref(), -1);
         }
         let ups: Vec<String> = entry.up.iter().map(|row| key_of(row, key)).collect();
         assert!(!entry.del.iter().any(|gone| ups.contains(&key_of(gone, key))), "up and del are disjoint");
+    }
+
+    /// Puts a row in the place of its key; whether there was none.
+    fn put(&mut self, view: &str, row: Vec<Value>) -> bool {
+        self.count(view, Some(&row), 1);
+        let key = key_of(&row, self.keys[view]);
+        let before = self.views.entry(view.to_owned()).or_default().insert(key, row);
+        self.count(view, before.as_deref(), -1);
+        before.is_none()
+    }
+
+    fn count(&mut self, name: &str, row: Option<&[Value]>, diff: i64) {
+        if let Some(row) = row {
+            let row = rows::row_of(view(name).expect("a view"), row);
+            self.digests.entry(name.to_owned()).or_default().apply(&row, diff);
+        }
     }
 }
 
 pub(crate) fn key_of(row: &[Value], key: usize) -> String {
     serde_json::to_string(&row[..key]).expect("JSON")
+}
+
+/// How many messages a client reads before it drops its connection: few, but more each time until all its rows moved.
+#[derive(Debug)]
+pub(crate) struct Whim {
+    most: usize,
+}
+
+impl Default for Whim {
+    fn default() -> Whim {
+        Whim { most: 60 }
+    }
+}
+
+impl Whim {
+    pub(crate) fn messages(&self, rng: &mut StdRng) -> usize {
+        rng.random_range(1..self.most)
+    }
+
+    pub(crate) fn after(&mut self, fold: &Fold) {
+        self.most = if fold.whole() { Whim::default().most } else { self.most * 2 };
+    }
 }
 
 /// A connection.
@@ -184,9 +267,14 @@ pub(crate) type Ended = Option<u16>;
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Client {
+        Client::reach(address).await.expect("connects")
+    }
+
+    /// The same, where the server may be gone.
+    pub(crate) async fn reach(address: SocketAddr) -> Result<Client, Ended> {
         let request = format!("ws://{address}/v1/stream").into_client_request().expect("a request");
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
-        Client { socket }
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.map_err(|_gone| None)?;
+        Ok(Client { socket })
     }
 
     /// A connection that holds little on its way.
@@ -204,7 +292,13 @@ impl Client {
     }
 
     pub(crate) async fn say(&mut self, message: &ClientMessage) {
-        self.say_text(&serde_json::to_string(message).expect("JSON")).await;
+        self.tell(message).await.expect("is connected");
+    }
+
+    /// The same, where the server may be gone.
+    async fn tell(&mut self, message: &ClientMessage) -> Result<(), Ended> {
+        let text = serde_json::to_string(message).expect("JSON");
+        self.socket.send(Message::text(text)).await.map_err(|_gone| None)
     }
 
     pub(crate) async fn say_text(&mut self, text: &str) {

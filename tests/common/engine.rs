@@ -12,14 +12,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use weir::decode::event::decode_event;
 use weir::engine::{self, EngineConfig, EngineError, EngineHandle, FrameSink, SystemTimeSource, TimeSource};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
 use weir::log::{Log, NewRecord, Position};
+use weir::serve::{BINDINGS_TOPIC, EVENTS_TOPIC};
 use weir::shutdown::Shutdown;
 use weir::simulation::{Fleet, FleetConfig};
 use weir::status::Status;
 use weir::verdicts::Verdicts;
 use weir_schemas::event::TestEvent;
+use weir_schemas::limits::Limits;
 use weir_schemas::row::{Row, Value};
 use weir_schemas::update::{Digest, Frame};
 use weir_schemas::view::{VIEWS, view_index};
@@ -62,13 +65,17 @@ pub(crate) struct Folded {
     pub(crate) history: BTreeMap<u64, Vec<Digest>>,
 }
 
+/// Told of each frame once it is folded.
+pub(crate) type Listener = Box<dyn Fn(&Frame) + Send + Sync>;
+
 /// Folds frames and holds them to their contract.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Fold {
     state: Mutex<Folded>,
     changed: Condvar,
     /// Whether each frame's end and digests are printed.
     tell: bool,
+    listener: Option<Listener>,
 }
 
 impl FrameSink for Fold {
@@ -99,6 +106,9 @@ impl FrameSink for Fold {
         if self.tell {
             println!("F {} {}", frame.upper, name(digests));
         }
+        if let Some(listener) = &self.listener {
+            listener(&frame);
+        }
         drop(state);
         self.changed.notify_all();
     }
@@ -118,6 +128,11 @@ impl Fold {
     /// One that prints each frame's end and digests.
     pub(crate) fn telling() -> Fold {
         Fold { tell: true, ..Fold::default() }
+    }
+
+    /// One that tells of each frame.
+    pub(crate) fn with(listener: Listener) -> Fold {
+        Fold { listener: Some(listener), ..Fold::default() }
     }
 
     /// Looks at what is folded.
@@ -172,6 +187,30 @@ impl Logs {
         Logs { events: open("weir.events", 4), bindings: open("weir.bindings", 1) }
     }
 
+    /// Those of a server with this data folder.
+    pub(crate) fn of_server(folder: &Path) -> Logs {
+        let open = |name: &str, topic: &str, partitions| {
+            let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.join(name), topic) };
+            Arc::new(Embedded::open(config, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}")).0)
+        };
+        Logs { events: open("events", EVENTS_TOPIC, 4), bindings: open("bindings", BINDINGS_TOPIC, 1) }
+    }
+
+    /// The versions of each stream of a project, in the order in which they stand in the log.
+    pub(crate) fn versions(&self, project: &str) -> BTreeMap<String, Vec<u64>> {
+        let mut reader = self.events.reader(&[0; 4]).unwrap();
+        let (mut records, mut streams) = (Vec::new(), BTreeMap::<String, Vec<u64>>::new());
+        while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {
+            for record in records.drain(..) {
+                let event = decode_event(&record.payload, &Limits::default()).unwrap();
+                if &*event.metadata.project == project {
+                    streams.entry(event.stream_id.to_string()).or_default().push(event.version);
+                }
+            }
+        }
+        streams
+    }
+
     /// Appends events and waits until they are durable.
     pub(crate) fn append<'e>(&self, events: impl IntoIterator<Item = &'e TestEvent<'e>>) -> Vec<Position> {
         let records = events.into_iter().map(|event| NewRecord {
@@ -208,6 +247,13 @@ pub(crate) struct Running {
 
 pub(crate) fn config(workers: usize) -> EngineConfig {
     EngineConfig { workers, ..EngineConfig::default() }
+}
+
+/// As a server runs its engine.
+pub(crate) fn server_config(workers: usize) -> EngineConfig {
+    let server = weir::config::Config::default();
+    let (dataflow, limits) = (server.dataflow(EVENTS_TOPIC), server.limits.limits());
+    EngineConfig { workers, dataflow, limits, ..EngineConfig::default() }
 }
 
 impl Running {
@@ -272,7 +318,12 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn new(seed: u64, rate: u32) -> Load {
-        let now_ms = SystemTimeSource::default().wall_ms() - 120_000;
+        Load::since(seed, rate, 120_000)
+    }
+
+    /// One that began so many ms ago.
+    pub(crate) fn since(seed: u64, rate: u32, ago_ms: u64) -> Load {
+        let now_ms = SystemTimeSource::default().wall_ms() - ago_ms;
         Load { fleet: Fleet::new(seed, FleetConfig { rate, ..FleetConfig::default() }), now_ms }
     }
 
