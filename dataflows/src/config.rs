@@ -31,6 +31,9 @@ pub struct Config {
     pub rejects: usize,
     /// Failure patterns shown a project.
     pub failure_patterns: usize,
+    /// Failure patterns in state a project, a 256th of it a bucket of fingerprints; what comes above is counted in its row
+    /// `other`. At least 256.
+    pub patterns_held: usize,
     /// Occurrences of one pattern kept one by one; above, its number of tests is a lower bound.
     pub pattern_occurrences: usize,
     /// A failure pattern without news is forgotten after so long.
@@ -57,6 +60,7 @@ impl Default for Config {
             stream_gaps: 64,
             rejects: 10_000,
             failure_patterns: 100,
+            patterns_held: 16_384,
             pattern_occurrences: 10_000,
             pattern_memory_ms: 30 * DAY,
             topics: vec!["weir.events".to_owned()],

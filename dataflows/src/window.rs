@@ -108,6 +108,16 @@ impl<K: Ord> Agenda<K> {
         keys.len() == 1
     }
 
+    /// Takes a key back; a wake-up that was asked for it finds nothing.
+    pub fn remove(&mut self, time: u64, key: &K) {
+        if let Some(keys) = self.0.get_mut(&time) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.0.remove(&time);
+            }
+        }
+    }
+
     /// Takes out the keys that are due by `now`, each once, in order.
     pub fn due(&mut self, now: u64) -> Vec<K> {
         let mut due = Vec::new();
@@ -166,5 +176,8 @@ mod tests {
         assert_eq!(agenda.due(9), []);
         assert_eq!(agenda.due(20), ['a', 'b']);
         assert_eq!(agenda.times().collect::<Vec<_>>(), [30]);
+        agenda.remove(30, &'c');
+        agenda.remove(40, &'c');
+        assert_eq!((agenda.times().count(), agenda.due(99)), (0, vec![]));
     }
 }

@@ -141,6 +141,7 @@ fn engine(config: &Config, rules: &mut Rules) {
     });
     rules.at_least("engine.max_behind", engine.max_behind, 1);
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
+    rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
     rules.at_least("engine.rejects", engine.rejects as u64, 1);
 }
 

@@ -91,6 +91,7 @@ impl Config {
             late_memory_ms: engine.late_memory.ms(),
             pattern_memory_ms: engine.pattern_memory.ms(),
             failure_patterns: engine.failure_patterns,
+            patterns_held: engine.patterns_held,
             rejects: engine.rejects,
             topics: vec![topic.to_owned()],
             ..weir_dataflows::Config::default()

@@ -117,6 +117,8 @@ pub struct Engine {
     pub pattern_memory: Period,
     /// Failure patterns shown a project.
     pub failure_patterns: usize,
+    /// Failure patterns remembered a project; those that come above are counted in its row `other`.
+    pub patterns_held: usize,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
@@ -137,6 +139,7 @@ impl Default for Engine {
             late_memory: Period::from_days(30),
             pattern_memory: Period::from_days(30),
             failure_patterns: 100,
+            patterns_held: 16_384,
             rejects: 10_000,
             max_behind: 500_000,
         }

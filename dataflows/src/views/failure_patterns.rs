@@ -5,8 +5,14 @@
 //! is remembered until nothing came for `pattern_memory_ms`. Rows move at multiples of the view's cadence and are exact
 //! there. A withdrawal reaches every column for 24 h; one that comes later changes nothing.
 //!
+//! A project has at most `patterns_held` patterns in state, a 256th of it in each of 256 buckets by fingerprint (`room`). What
+//! comes above is counted in the project's row `other`, which is shown besides the first ones and otherwise is a pattern like
+//! any other. Which patterns stand by themselves depends on the ticks alone: in the order of (tick, attempt), the ones that
+//! come first; one of which only the memory is left makes room. With fingerprints spread evenly the first bucket is full at
+//! about two thirds of the limit.
+//!
 //! Three layers: [`pattern`] keeps each pattern's state, then the first K of each of 256 buckets of a project, then of the
-//! project (`top_k`). Bucket and pattern live on the same worker.
+//! project (`top_k`). Bucket and pattern live on the same worker. What finds no room goes to a worker by project.
 //!
 //! # Invariants
 //! Ties are broken by the fingerprint. What is shown as a sample is the first kept occurrence, so it stands still.
@@ -15,20 +21,26 @@
 //! A pattern holds at most `pattern_occurrences` occurrences of 48 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
 
 pub mod pattern;
+mod room;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::facts::{AttemptFact, RowChange, Rows};
+use crate::facts::{AttemptFact, Failure, RowChange, Rows};
 use crate::keyed::{Collection, keyed};
 use crate::top_k::{Ranked, TopK};
 use crate::views::live_metrics::local::project_scope;
-use pattern::{Candidate, Occurrence, Patterns};
+use pattern::{Candidate, Occurrence, PatternOutput, Patterns};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::{Concat as _, OkErr as _};
+use weir_schemas::id::Id;
 
 /// Buckets of a project.
 const BUCKETS: u128 = 256;
+
+/// Stands for all patterns of a project that found no room.
+pub const OTHER: Id = Id(u128::MAX);
 
 /// The view's rows.
 #[must_use]
@@ -36,15 +48,43 @@ pub fn render<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> Rows<
     let Config { until, failure_patterns: shown, .. } = *cx.config;
     let failures = facts.flat_map(|(fact, time, diff)| occurrence(fact).map(|occurrence| (occurrence, time, diff)));
     let by_bucket = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route(occurrence.group()));
-    let patterns = keyed("FailurePatterns", failures, by_bucket, until, Patterns::new(Arc::clone(&cx.config)));
+    let patterns = Patterns::new(Arc::clone(&cx.config), share(&cx.config));
+    let (patterns, overflow) =
+        keyed("FailurePatterns", failures, by_bucket, until, patterns).ok_err(|(output, time, diff)| match output {
+            PatternOutput::Ranked(ranked) => Ok((ranked, time, diff)),
+            PatternOutput::Overflow(occurrence) => Err((other(occurrence), time, diff)),
+        });
     let first = keyed("FailurePatternsBuckets", patterns, Pipeline, until, TopK::<Candidate>::new(shown))
         .map(|(ranked, time, diff)| (Ranked { group: (ranked.group.0, 0), ..ranked }, time, diff));
     let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Candidate>, u64, i64)| route(ranked.group));
-    keyed("FailurePatternsTop", first, by_project, until, TopK::new(shown))
+    let first = keyed("FailurePatternsTop", first, by_project, until, TopK::new(shown));
+    let by_project = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route((occurrence.project, 0)));
+    let others = Patterns::new(Arc::clone(&cx.config), 1);
+    let others = keyed("FailurePatternsOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {
+        match output {
+            PatternOutput::Ranked(ranked) => Some((ranked, time, diff)),
+            // There is one a project, so there is room for it.
+            PatternOutput::Overflow(_) => None,
+        }
+    });
+    first
+        .concat(others)
         .map(|(ranked, time, diff)| (RowChange { row: ranked.value.row, cause: ranked.cause }, time, diff))
 }
 
-fn route((project, bucket): (weir_schemas::id::Id, u32)) -> u64 {
+/// How many patterns a bucket holds.
+fn share(config: &Config) -> usize {
+    config.patterns_held / BUCKETS as usize
+}
+
+/// An occurrence as one of the row `other`.
+fn other(occurrence: Occurrence) -> Occurrence {
+    let message = Arc::clone(&occurrence.failure.message);
+    let failure = Failure { fingerprint: OTHER, pattern: "other".into(), kind: "".into(), message };
+    Occurrence { failure: Arc::new(failure), ..occurrence }
+}
+
+fn route((project, bucket): (Id, u32)) -> u64 {
     project.route().wrapping_add(u64::from(bucket))
 }
 
@@ -54,6 +94,7 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
     Some(Occurrence {
         project: project_scope(&fact.names.project),
         key: pattern::Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt },
+        came: fact.came,
         names: fact.names,
         failure,
     })

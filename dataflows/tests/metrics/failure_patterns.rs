@@ -9,8 +9,8 @@ use weir_dataflows::Config;
 use weir_dataflows::facts::{AttemptFact, Failure};
 use weir_dataflows::input::Text;
 use weir_dataflows::keyed::Updates;
-use weir_dataflows::views::failure_patterns::pattern::{Key, Occurrence, Patterns};
-use weir_dataflows::views::failure_patterns::render;
+use weir_dataflows::views::failure_patterns::pattern::{Key, Occurrence, PatternOutput, Patterns};
+use weir_dataflows::views::failure_patterns::{OTHER, render};
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter, Value};
 use weir_schemas::view::FAILURE_PATTERNS;
@@ -26,7 +26,10 @@ fn left(at: u64, window: u64) -> u64 {
 /// One failing attempt: its fact, when it came, when it was taken back.
 type Lived<'a> = (&'a AttemptFact, u64, Option<u64>);
 
-fn lives(updates: &[(AttemptFact, u64, i64)]) -> BTreeMap<(Text, Id), Vec<Lived<'_>>> {
+/// A pattern's lives since it last got in; those of a project that found no room are together under [`OTHER`].
+type Held<'a> = BTreeMap<(Text, Id, usize), Vec<Lived<'a>>>;
+
+fn lives<'a>(updates: &'a [(AttemptFact, u64, i64)], config: &Config) -> Held<'a> {
     let mut by_attempt: BTreeMap<u32, Lived<'_>> = BTreeMap::new();
     for (fact, time, diff) in updates.iter().filter(|(fact, ..)| fact.failure.is_some()) {
         match diff {
@@ -34,12 +37,44 @@ fn lives(updates: &[(AttemptFact, u64, i64)]) -> BTreeMap<(Text, Id), Vec<Lived<
             _ => by_attempt.get_mut(&fact.attempt).expect("it came before it left").2 = Some(*time),
         }
     }
-    let mut patterns: BTreeMap<(Text, Id), Vec<Lived<'_>>> = BTreeMap::new();
     // What came too late is not seen, nor what was taken back at its own tick.
     let seen = |(fact, came, withdrawn): &Lived<'_>| left(fact.at, 24 * HOUR) > *came && *withdrawn != Some(*came);
-    for life in by_attempt.into_values().filter(seen) {
-        let failure = life.0.failure.as_ref().expect("filtered");
-        patterns.entry((Arc::clone(&life.0.names.project), failure.fingerprint)).or_default().push(life);
+    let mut all: Vec<Lived<'_>> = by_attempt.into_values().filter(seen).collect();
+    all.sort_by_key(|(fact, came, _)| (*came, &fact.names.project, fact.at, fact.run, fact.test, fact.attempt));
+    let mut patterns: Held<'_> = BTreeMap::new();
+    let mut gone = BTreeSet::new();
+    for (number, life) in all.into_iter().enumerate() {
+        let (project, fingerprint) =
+            (Arc::clone(&life.0.names.project), life.0.failure.as_ref().expect("filtered").fingerprint);
+        // As of the cadence point before its tick: (in the 24 h, by last news).
+        let point = life.1.div_ceil(1_000) * 1_000 - 1_000;
+        let mut bucket: Vec<(bool, u64, Id, usize)> = Vec::new();
+        for (key, lives) in patterns.iter().filter(|(key, _)| !gone.contains(*key)) {
+            if key.0 != project || key.1 == OTHER || key.1.0 % 256 != fingerprint.0 % 256 {
+                continue;
+            }
+            let news = lives.iter().map(|life| life.1).max().expect("made with one");
+            let present = |life: &Lived<'_>| {
+                life.1 > point || life.2.is_none_or(|taken| taken > point) && left(life.0.at, 24 * HOUR) > point
+            };
+            let present = lives.iter().any(present);
+            if present || remembered(lives, point, config.pattern_memory_ms).is_some() {
+                bucket.push((present, news, key.1, key.2));
+            }
+        }
+        bucket.sort();
+        let mine = bucket.iter().find(|(.., id, _)| *id == fingerprint).map(|held| (held.2, held.3));
+        let oldest = bucket.first().filter(|held| !held.0).map(|held| (held.2, held.3));
+        let (id, place) = match (mine, oldest) {
+            (Some(mine), _) => mine,
+            (None, _) if bucket.len() < config.patterns_held / 256 => (fingerprint, number),
+            (None, Some(left)) => {
+                gone.insert((Arc::clone(&project), left.0, left.1));
+                (fingerprint, number)
+            }
+            (None, None) => (OTHER, 0),
+        };
+        patterns.entry((project, id, place)).or_default().push(life);
     }
     patterns
 }
@@ -69,8 +104,8 @@ fn remembered(lives: &[Lived<'_>], now: u64, memory: u64) -> Option<u64> {
 }
 
 fn oracle(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> BTreeSet<Row> {
-    let mut projects: BTreeMap<Text, Vec<_>> = BTreeMap::new();
-    for ((project, fingerprint), lives) in lives(updates) {
+    let (mut projects, mut others): (BTreeMap<Text, Vec<_>>, Vec<Row>) = Default::default();
+    for ((project, fingerprint, _), lives) in lives(updates, config) {
         let mut there: Vec<&AttemptFact> = lives
             .iter()
             .filter(|(fact, _, withdrawn)| {
@@ -86,9 +121,16 @@ fn oracle(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> BTr
             remembered(&lives, now, config.pattern_memory_ms).map_or(first.at, |expired| expired.min(first.at));
         let failure = first.failure.as_ref().expect("filtered");
         let mut row = RowWriter::default();
-        row.str(&project).str(&fingerprint.to_string()).str(&failure.pattern).str("E");
+        match fingerprint {
+            OTHER => row.str(&project).str("other").str("other").str(""),
+            _ => row.str(&project).str(&fingerprint.to_string()).str(&failure.pattern).str("E"),
+        };
         row.uint(count as u64).uint(tests.len() as u64).bool(false).uint(seen_at).uint(last.at);
         row.str(&first.names.test_name).str(&failure.message);
+        if fingerprint == OTHER {
+            others.push(row.finish(&FAILURE_PATTERNS));
+            continue;
+        }
         let place = (Reverse(count), Reverse(last.at), fingerprint);
         projects.entry(project).or_default().push((place, row.finish(&FAILURE_PATTERNS)));
     }
@@ -96,7 +138,7 @@ fn oracle(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> BTr
         rows.sort();
         rows.truncate(config.failure_patterns);
     }
-    projects.into_values().flatten().map(|(_, row)| row).collect()
+    projects.into_values().flatten().map(|(_, row)| row).chain(others).collect()
 }
 
 /// Most of it within minutes, some of it a day old.
@@ -113,16 +155,16 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn rows_are_those_of_the_oracle_over_minutes(history in minutes(), seed: u64, shown in 1usize..4) {
-        let config = Config { failure_patterns: shown, ..Config::default() };
+    fn rows_are_those_of_the_oracle_over_minutes(history in minutes(), seed: u64, shown in 1usize..4, share in 1usize..4) {
+        let config = Config { failure_patterns: shown, patterns_held: share * 256, ..Config::default() };
         let points: Vec<u64> = (0..1_800).map(|second| BASE + second * 1_000).collect();
         let cut = config.clone();
         check(seed, &config, facts(&history), &points, 1_000, render, move |updates, now| oracle(updates, now, &cut))?;
     }
 
     #[test]
-    fn rows_are_those_of_the_oracle_over_days(history in days(), seed: u64, memory in 20u64..60, more in prop::collection::vec(0..160 * HOUR / 1_000, 20)) {
-        let config = Config { pattern_memory_ms: memory * HOUR, failure_patterns: 2, ..Config::default() };
+    fn rows_are_those_of_the_oracle_over_days(history in days(), seed: u64, memory in 20u64..60, share in 1usize..4, more in prop::collection::vec(0..160 * HOUR / 1_000, 20)) {
+        let config = Config { pattern_memory_ms: memory * HOUR, failure_patterns: 2, patterns_held: share * 256, ..Config::default() };
         // Every end of a pane of 24 min, and some points between.
         let mut points: Vec<u64> = (0..400).map(|pane| pane * 1_440_000).chain(more.into_iter().map(|second| second * 1_000)).collect();
         points.sort_unstable();
@@ -159,11 +201,11 @@ proptest! {
     }
 
     #[test]
-    fn state_written_down_at_any_tick_goes_on_the_same(history in days(), stop in 0..96 * HOUR / 10, workers in 1usize..5) {
+    fn state_written_down_at_any_tick_goes_on_the_same(history in days(), stop in 0..96 * HOUR / 10, workers in 1usize..5, share in 1usize..4) {
         let config = Arc::new(Config { pattern_memory_ms: 30 * HOUR, pattern_occurrences: 3, ..Config::default() });
         let mut updates = facts(&history);
         updates.sort_by_key(|(_, time, _)| *time);
-        let new = || Patterns::new(Arc::clone(&config));
+        let new = || Patterns::new(Arc::clone(&config), share);
         let (mut whole, mut broken) = (ByHand::new(new()), ByHand::new(new()));
         let stop = BASE + stop * 10;
         let mut pending = Some(workers);
@@ -185,7 +227,10 @@ proptest! {
         whole.step(end, Vec::new(), owner);
         broken.step(end, Vec::new(), owner);
         let sorted = |machine: &mut ByHand<Patterns>| {
-            let mut out: Updates<_> = machine.out.drain(..).map(|(ranked, time, diff)| ((ranked.group, ranked.value, ranked.cause), time, diff)).collect();
+            let mut out: Updates<_> = machine.out.drain(..).map(|(output, time, diff)| match output {
+                PatternOutput::Ranked(ranked) => ((Some((ranked.group, ranked.value, ranked.cause)), None), time, diff),
+                PatternOutput::Overflow(occurrence) => ((None, Some(occurrence)), time, diff),
+            }).collect();
             out.sort();
             out
         };
@@ -196,5 +241,11 @@ proptest! {
 fn occurrence(fact: &AttemptFact) -> Option<Occurrence> {
     let failure: Arc<Failure> = fact.failure.clone()?;
     let key = Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt };
-    Some(Occurrence { project: Id::of(&[&fact.names.project]), key, failure, names: Arc::clone(&fact.names) })
+    Some(Occurrence {
+        project: Id::of(&[&fact.names.project]),
+        key,
+        came: fact.came,
+        failure,
+        names: Arc::clone(&fact.names),
+    })
 }

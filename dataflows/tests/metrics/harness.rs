@@ -215,7 +215,7 @@ pub(crate) fn attempts(span: u64, ages: Vec<(u32, u64)>, memory: u64) -> impl St
         prop_oneof![3 => (0u64..5_000_000).prop_map(Some), 1 => Just(None), 1 => Just(Some(9_000_000_000_000_000))];
     let withdrawn =
         prop_oneof![3 => Just(None), 1 => Just(Some(0)), 2 => (0..=memory / 10).prop_map(|after| Some(after * 10))];
-    let names = (0u8..2, 0u8..3, 0u8..4, 0u8..3);
+    let names = (0u8..2, 0u8..3, 0u8..4, 0u8..5);
     prop::collection::vec((0..=span / 10, ages, names, outcome, duration, withdrawn), 0..40).prop_map(|items| {
         items
             .into_iter()

@@ -5,13 +5,18 @@
 //! panes of 24 min with the first and last time, so that `tests` becomes a lower bound and `first_seen_at` and
 //! `last_seen_at` follow a withdrawal only when its pane empties.
 //!
+//! What finds no room (`room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
+//! its pattern got in is not the pattern's.
+//!
 //! # Invariants
 //! Within a tick, updates are first netted, then removals and additions are done in the order of their keys: which
-//! occurrences are kept does not depend on the order of arrival.
+//! occurrences are kept, and which patterns, does not depend on the order of arrival.
 //!
 //! # Failure
 //! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
 
+use super::OTHER;
+use super::room::{Entry, Room};
 use crate::config::Config;
 use crate::facts::Failure;
 use crate::input::{Names, Text};
@@ -43,6 +48,8 @@ pub struct Occurrence {
     pub project: Id,
     /// Which attempt.
     pub key: Key,
+    /// The tick at which it came.
+    pub came: u64,
     /// Why it failed.
     pub failure: Arc<Failure>,
     /// The names of the test.
@@ -83,10 +90,20 @@ pub struct Candidate {
     pub row: Row,
 }
 
+/// What patterns have to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternOutput {
+    /// A pattern that competes for a place in the view.
+    Ranked(Ranked<Candidate>),
+    /// An occurrence of a pattern that found no room.
+    Overflow(Occurrence),
+}
+
 /// All patterns of one worker.
 pub struct Patterns {
     config: Arc<Config>,
     patterns: Map<(Id, Id), Pattern>,
+    room: Room,
     agenda: Agenda<(Id, Id)>,
     writer: RowWriter,
 }
@@ -109,6 +126,8 @@ pub struct Pattern {
     sample: Sample,
     /// The first of those that have left the 24 h.
     first_expired_at: Option<u64>,
+    /// The tick of the first that came.
+    since: u64,
     /// The tick of the last that came.
     news_at: u64,
     due: u64,
@@ -147,6 +166,7 @@ impl Pattern {
             samples: Vec::new(),
             sample: Sample::default(),
             first_expired_at: None,
+            since: occurrence.came,
             news_at: 0,
             due: 0,
             withdrawn: false,
@@ -252,7 +272,11 @@ impl Pattern {
         if let Some((_, sample)) = self.samples.first() {
             self.sample = sample.clone();
         }
-        writer.str(&self.project).str(&fingerprint.to_string()).str(&self.pattern).str(&self.kind);
+        match fingerprint {
+            OTHER => writer.str(&self.project).str("other"),
+            _ => writer.str(&self.project).str(&fingerprint.to_string()),
+        };
+        writer.str(&self.pattern).str(&self.kind);
         writer.int(self.count).uint(self.tests.len() as u64).bool(self.folded > 0);
         writer.opt_uint(first_seen_at).uint(last_seen_at).str(&self.sample.test).str(&self.sample.message);
         let row = writer.finish(&FAILURE_PATTERNS);
@@ -261,22 +285,53 @@ impl Pattern {
 }
 
 impl Patterns {
-    /// None yet.
+    /// None yet, with room for so many in a bucket.
     #[must_use]
-    pub fn new(config: Arc<Config>) -> Self {
-        Patterns { config, patterns: Map::default(), agenda: Agenda::default(), writer: RowWriter::default() }
+    pub fn new(config: Arc<Config>, share: usize) -> Self {
+        let (patterns, agenda) = (Map::default(), Agenda::default());
+        Patterns { config, patterns, room: Room::new(share), agenda, writer: RowWriter::default() }
     }
 
-    fn apply(&mut self, occurrence: &Occurrence, diff: i64, step: &mut Step<'_, Ranked<Candidate>>) {
+    /// The pattern that an occurrence is one of, made if there is room for it; `None` when there is, or was, none.
+    fn place(&mut self, occurrence: &Occurrence) -> Option<&mut Pattern> {
+        let (group, fingerprint) = (occurrence.group(), occurrence.failure.fingerprint);
+        let id = (occurrence.project, fingerprint);
+        if let Some(pattern) = self.patterns.get(&id) {
+            if occurrence.came < pattern.since {
+                return None;
+            }
+            self.room.wake(group, pattern.news_at, fingerprint);
+            return self.patterns.get_mut(&id);
+        }
+        match self.room.enter(group) {
+            Entry::Free => {}
+            Entry::InPlaceOf(_, left) => {
+                let left = (occurrence.project, left);
+                if let Some(pattern) = self.patterns.remove(&left) {
+                    self.agenda.remove(forget_at(&pattern, &self.config), &left);
+                }
+            }
+            Entry::Full => return None,
+        }
+        Some(self.patterns.get_or_insert_with(id, || Pattern::new(occurrence)))
+    }
+
+    fn apply(&mut self, occurrence: &Occurrence, diff: i64, step: &mut Step<'_, PatternOutput>) {
         let now = step.now();
         if DAY.passed(occurrence.key.at, now) {
             return;
         }
         let id = (occurrence.project, occurrence.failure.fingerprint);
-        let pattern = self.patterns.get_or_insert_with(id, || Pattern::new(occurrence));
+        if diff < 0 && !self.patterns.contains(&id) {
+            return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
+        }
+        let limit = self.config.pattern_occurrences;
+        let Some(pattern) = self.place(occurrence) else {
+            return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
+        };
         let mut times = [None; 2];
         for _ in 0..diff {
-            times = pattern.add(occurrence, now, self.config.pattern_occurrences);
+            times = pattern.add(occurrence, now, limit);
         }
         for _ in diff..0 {
             pattern.take_back(occurrence, now);
@@ -291,7 +346,7 @@ impl Patterns {
         }
     }
 
-    fn show(&mut self, id: (Id, Id), step: &mut Step<'_, Ranked<Candidate>>) {
+    fn show(&mut self, id: (Id, Id), step: &mut Step<'_, PatternOutput>) {
         let now = step.now();
         let Some(pattern) = self.patterns.get_mut(&id) else { return };
         pattern.expire(now);
@@ -299,10 +354,11 @@ impl Patterns {
         if candidate != pattern.shown {
             let cause = if pattern.withdrawn { Cause::Withdrawn } else { Cause::Changed };
             if let Some(value) = pattern.shown.take() {
-                step.emit(Ranked { group: pattern.group, value, cause }, -1);
+                step.emit(PatternOutput::Ranked(Ranked { group: pattern.group, value, cause }), -1);
             }
             if let Some(value) = candidate.clone() {
-                step.emit(Ranked { group: pattern.group, value, cause: Cause::Changed }, 1);
+                let ranked = Ranked { group: pattern.group, value, cause: Cause::Changed };
+                step.emit(PatternOutput::Ranked(ranked), 1);
             }
             pattern.shown = candidate;
         }
@@ -311,10 +367,14 @@ impl Patterns {
         if pattern.shown.is_some() {
             return;
         }
-        let forget_at = forget_at(pattern, &self.config);
+        let (forget_at, group, news_at) = (forget_at(pattern, &self.config), pattern.group, pattern.news_at);
         if pattern.first_expired_at.is_none() || forget_at <= now {
             self.patterns.remove(&id);
-        } else if self.agenda.add(forget_at, id) {
+            self.room.leave(group, news_at, id.1);
+            return;
+        }
+        self.room.rest(group, news_at, id.1);
+        if self.agenda.add(forget_at, id) {
             step.wake_at(forget_at);
         }
     }
@@ -327,7 +387,7 @@ fn forget_at(pattern: &Pattern, config: &Config) -> u64 {
 
 impl Machine for Patterns {
     type Input = Occurrence;
-    type Output = Ranked<Candidate>;
+    type Output = PatternOutput;
     type Entry = ((Id, Id), Pattern);
 
     fn step(&mut self, data: &mut Vec<(Occurrence, i64)>, step: &mut Step<'_, Self::Output>) {
@@ -350,7 +410,11 @@ impl Machine for Patterns {
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
         for (id, pattern) in entries {
+            self.room.restore(pattern.group);
             let memory = (pattern.shown.is_none() && pattern.due == 0).then(|| forget_at(&pattern, &self.config));
+            if memory.is_some() {
+                self.room.rest(pattern.group, pattern.news_at, id.1);
+            }
             let recent = pattern.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
             let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane));
             let due = (pattern.due > 0).then_some(pattern.due);
