@@ -1,0 +1,52 @@
+//! Tests of `event`.
+
+use super::*;
+
+const MINIMAL: &str =
+    r#"{"eventId":"e1","eventType":"test_passed","streamId":"s1","version":1,"timestamp":5,"data":{"testId":"t1"}}"#;
+
+#[test]
+fn a_minimal_event_decodes_borrowed_with_its_defaults() {
+    let event: TestEvent<'_> = serde_json::from_str(MINIMAL).expect("decodes");
+    assert_eq!(event.metadata.project.as_str(), "default");
+    assert_eq!(event.run(), "s1");
+    assert_eq!(event.outcome(), Some(Outcome::Passed));
+    assert!(matches!(event.event_id.0, std::borrow::Cow::Borrowed(_)));
+    assert!(matches!(event.data.test_id, Some(Text(std::borrow::Cow::Borrowed(_)))));
+    assert_eq!(event.check(&Limits::default()), Ok(()));
+    let again = serde_json::to_string(&event).expect("encodes");
+    assert_eq!(serde_json::from_str::<TestEvent<'_>>(&again).expect("decodes again"), event);
+}
+
+#[test]
+fn each_broken_rule_names_its_field() {
+    let base: TestEvent<'_> = serde_json::from_str(MINIMAL).expect("decodes");
+    type Break = fn(&mut TestEvent<'_>);
+    let cases: [(&str, Break); 9] = [
+        ("eventId", |e| e.event_id = Text::from(String::new())),
+        ("eventId", |e| e.event_id = Text::from("x".repeat(129))),
+        ("streamId", |e| e.stream_id = Text::from("x".repeat(257))),
+        ("version", |e| e.version = 0),
+        ("data.attempt", |e| e.data.attempt = Some(0)),
+        ("data.duration", |e| e.data.duration = Some(-1.0)),
+        ("data.testId", |e| e.data.test_id = None),
+        ("data.result", |e| e.event_type = EventType::TestCaseCompleted),
+        ("data.testSuiteId", |e| e.event_type = EventType::TestSuiteStarted),
+    ];
+    for (field, break_it) in cases {
+        let mut event = base.clone();
+        break_it(&mut event);
+        assert_eq!(event.check(&Limits::default()).expect_err(field).field, field);
+    }
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/json/test_event.json");
+    let current = format!("{}\n", serde_json::to_string_pretty(&json_schema()).expect("encodes"));
+    if std::env::var_os("WEIR_REWRITE").is_some() {
+        std::fs::write(path, &current).expect("writes the schema");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(committed, current, "stale: run WEIR_REWRITE=1 cargo test -p weir-schemas");
+}
