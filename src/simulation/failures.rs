@@ -86,14 +86,7 @@ impl Cause {
                 dice.pick(&["pending", "pending", "pending", "void"]),
                 dice.between(20, 4_000)
             ),
-            Cause::Count => {
-                let expected = dice.between(3, 40);
-                let found = expected - dice.between(1, 3);
-                format!(
-                    "\u{1b}[31mexpected {expected} rows, found {found}\u{1b}[0m in table {}_events",
-                    place.suite_word
-                )
-            }
+            Cause::Count => missing_rows(place, dice),
             Cause::Selector => format!(
                 "Timed out {}ms waiting for locator('[data-test=\"{}-submit\"]') to be visible",
                 dice.pick(&[5_000, 10_000, 30_000]),
@@ -121,14 +114,7 @@ impl Cause {
                 dice.hex(32),
                 0.1 * dice.noise() * 100.0
             ),
-            Cause::Snapshot => format!(
-                "snapshot {}.png differs in {} pixels (ratio 0.0{}), see /tmp/shots-{}/{}.diff.png",
-                place.suite_word,
-                dice.between(40, 90_000),
-                dice.between(1, 9),
-                dice.hex(6),
-                place.suite_word
-            ),
+            Cause::Snapshot => other_pixels(place, dice),
             Cause::Json => format!(
                 "Unexpected token '<' at line {} column {} (char {}) in response of /api/{}",
                 dice.between(1, 30),
@@ -169,6 +155,23 @@ impl Cause {
             line: Some(place.line),
         }
     }
+}
+
+fn missing_rows(place: &Place<'_>, dice: &mut Dice) -> String {
+    let expected = dice.between(3, 40);
+    let found = expected - dice.between(1, 3);
+    format!("\u{1b}[31mexpected {expected} rows, found {found}\u{1b}[0m in table {}_events", place.suite_word)
+}
+
+fn other_pixels(place: &Place<'_>, dice: &mut Dice) -> String {
+    format!(
+        "snapshot {}.png differs in {} pixels (ratio 0.0{}), see /tmp/shots-{}/{}.diff.png",
+        place.suite_word,
+        dice.between(40, 90_000),
+        dice.between(1, 9),
+        dice.hex(6),
+        place.suite_word
+    )
 }
 
 fn stack(kind: &str, message: &str, place: &Place<'_>, dice: &mut Dice) -> String {
