@@ -17,7 +17,7 @@ fn start(folder: &Path, arguments: &[&str]) -> Demo {
         .arg("demo")
         .args(arguments)
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("starts");
     let out = BufReader::new(child.stdout.take().expect("stdout"));
@@ -41,8 +41,10 @@ impl Demo {
     fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).expect("reads");
+        let mut warned = String::new();
+        self.child.stderr.take().expect("stderr").read_to_string(&mut warned).expect("reads");
         let status = self.child.wait().expect("ends");
-        assert_eq!(status.code(), Some(0), "{rest}");
+        assert_eq!((status.code(), warned.as_str()), (Some(0), ""), "nothing to warn a newcomer of: {rest}");
         rest
     }
 }

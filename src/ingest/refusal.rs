@@ -207,7 +207,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code) = self.kind();
         metrics::counter!("weir_ingest_refused_total", "code" => code).increment(1);
-        if status.is_server_error() {
+        // Whoever sends while the server starts or ends is to come again: nothing is wrong.
+        if status.is_server_error() && !matches!(self, Refusal::NotTaking(_)) {
             tracing::warn!(code, error = %self, "a request is refused");
         } else {
             tracing::debug!(code, error = %self, "a request is refused");
