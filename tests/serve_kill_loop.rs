@@ -36,7 +36,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use weir::engine::EngineConfig;
 use weir_schemas::row::Value as Cell;
@@ -55,8 +55,10 @@ enum Dies {
     Beginning(Duration),
     /// So long after the first acknowledgement: it takes events in, and perhaps replays still.
     Taking(Duration),
-    /// So long after clients were shown something later than this.
+    /// So long after clients were shown something later than this; `/readyz` is asked before.
     Showing(Duration, u64),
+    /// At the moment when a client is shown something so much later than ever before, in ms.
+    Shown(u64),
 }
 
 /// How far the load of a life is.
@@ -152,6 +154,7 @@ impl Lives<'_> {
     async fn live_and_die(&mut self, workers: u64, dies: Dies) -> Option<Value> {
         let (spawned, mut server) = (Instant::now(), self.server(workers));
         let (signs, mut shown) = watch::channel(Signs::default());
+        let shown_before = self.watchers.iter().map(|watcher| watcher.fold.time).max().unwrap_or(0);
         let (address, dies_at) = match dies {
             Dies::Beginning(after) => {
                 let address = timeout_at(spawned + after, server.listening()).await;
@@ -162,19 +165,26 @@ impl Lives<'_> {
                 self.begin_load(address, &signs);
                 (address, spawned + after)
             }
-            Dies::Taking(after) | Dies::Showing(after, _) => {
+            Dies::Taking(_) | Dies::Showing(..) | Dies::Shown(_) => {
                 let address = timeout(PATIENCE, server.listening()).await.expect("it listens in time");
                 self.begin_load(address, &signs);
                 let begun = shown.wait_for(|signs| match dies {
                     Dies::Showing(_, later) => signs.shown > later && signs.acknowledged > 0,
+                    Dies::Shown(beyond) => signs.shown > shown_before + beyond && signs.acknowledged > 0,
                     _ => signs.acknowledged > 0,
                 });
-                timeout(PATIENCE, begun).await.expect("the load goes in time").expect("the load goes on");
+                let begun = tokio::select! {
+                    begun = timeout(PATIENCE, begun) => begun,
+                    ended = self.load.join_next() => early(ended),
+                };
+                begun.expect("the load goes in time").expect("the load goes on");
+                let after =
+                    if let Dies::Taking(after) | Dies::Showing(after, _) = dies { after } else { Duration::ZERO };
                 (address, Instant::now() + after)
             }
         };
         if let Ok(ended) = timeout_at(dies_at, self.load.join_next()).await {
-            panic!("the load ends only with the server: {:?}", ended.map(|ended| ended.is_ok()));
+            early(ended)
         }
         let ready = match dies {
             Dies::Showing(..) => Some(ask(self.http.get(format!("http://{address}/readyz"))).await.2),
@@ -270,6 +280,11 @@ impl Lives<'_> {
     }
 }
 
+/// The load has ended before its server.
+fn early(ended: Option<Result<Survivor, JoinError>>) -> ! {
+    panic!("the load ends only with the server: {:?}", ended.map(|ended| ended.err()))
+}
+
 /// The finished tests of all reporters, as a client sees them.
 fn finished_in(fold: &Fold) -> i64 {
     let column = view("run_progress").unwrap().column("finished").unwrap();
@@ -284,7 +299,7 @@ fn seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_under_load_it_shows_the_same_numbers() {
-    let kills = if std::env::var_os("WEIR_LONG").is_some() { 60 } else { 8 };
+    let kills = if std::env::var_os("WEIR_LONG").is_some() { 60 } else { 12 };
     let seed = seed();
     println!("WEIR_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -308,7 +323,8 @@ async fn killed_at_any_moment_under_load_it_shows_the_same_numbers() {
             _ => match rng.random_range(0..10) {
                 0..3 => Dies::Beginning(ms(&mut rng, 5..600)),
                 3..6 => Dies::Taking(ms(&mut rng, 0..900)),
-                _ => Dies::Showing(ms(&mut rng, 0..1_500), 0),
+                6..8 => Dies::Showing(ms(&mut rng, 0..1_500), 0),
+                _ => Dies::Shown(rng.random_range(0..1_500)),
             },
         };
         let ready = lives.live_and_die(1 + life % 3, dies).await;
@@ -340,6 +356,35 @@ async fn killed_at_any_moment_under_load_it_shows_the_same_numbers() {
         let replay = tokio::task::spawn_blocking(move || seen.check(&folder, workers));
         shows_once(&replay.await.expect("the replay shows what was seen"), &once, records);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_makes_its_folder_it_opens_it_the_next_time() {
+    let kills = if std::env::var_os("WEIR_LONG").is_some() { 60 } else { 12 };
+    let seed = seed();
+    println!("WEIR_SEED={seed}");
+    let (mut rng, http, mut listened) = (StdRng::seed_from_u64(seed), http_common::client(), 0);
+    for kill in 0..kills {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        for _ in 0..2 {
+            let mut server = Running::spawn(serve(&data));
+            let lives_for = Duration::from_micros(rng.random_range(0..40_000));
+            listened += u32::from(timeout(lives_for, server.listening()).await.is_ok());
+            server.kill();
+        }
+        let mut server = Running::spawn(serve(&data));
+        let address = timeout(PATIENCE, server.listening()).await.expect("it opens its folder");
+        let event = counted("s", 1);
+        let post = http.post(format!("http://{address}/v1/events?wait=admitted"));
+        let (status, _, said) = ask(post.body(serde_json::to_string(&event).unwrap())).await;
+        // While it is not live yet, there is no verdict to wait for.
+        assert!([201, 202, 503].contains(&status.as_u16()), "kill {kill}: {status}: {said}");
+        server.signal("-TERM");
+        let (code, said) = server.end();
+        assert_eq!(code, Some(0), "kill {kill}: {said}");
+    }
+    println!("{kills} folders, {listened} of {} lives listened before they were killed", 2 * kills);
 }
 
 /// What was acknowledged is in the log: the tests of each run.
