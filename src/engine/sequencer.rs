@@ -12,7 +12,8 @@
 //! nothing is read. Every `behind` is what the log was seen to hold when the batch was closed.
 //!
 //! # Failure
-//! A full disk is waited out, shown in the status. Any other failure to write ends the process.
+//! A full disk is waited out, shown in the status, until the process is to end and `drain_max` is over: what was not bound is
+//! bound by the next life. Any other failure to write ends the process.
 
 use super::bindings::{Binding, Body, Chain, Entry, Incarnation, Part};
 use super::clock::Minter;
@@ -117,10 +118,7 @@ impl Sequencer {
             if live.bound.last_tick > 0 { live.minter.mint_next() } else { live.minter.mint(&*self.config.time) };
         self.close(&mut live, first)?;
         while !self.control.stopping() {
-            if live.drain.is_none() && self.control.shutdown.triggered() {
-                self.status.update(|status| status.phase = Phase::Draining);
-                live.drain = Some(Drain { ends: self.events.ends(), until: Instant::now() + self.config.drain_max });
-            }
+            self.look_for_the_end(&mut live);
             self.read(&mut live)?;
             if let Some(drain) = &live.drain {
                 let all = live.bound.offsets.iter().zip(&drain.ends).all(|(bound, end)| bound >= end);
@@ -136,6 +134,24 @@ impl Sequencer {
             }
         }
         Err(EngineError::Stopped)
+    }
+
+    /// Begins to drain when the process is to end.
+    fn look_for_the_end(&self, live: &mut Live) {
+        if live.drain.is_none() && self.control.shutdown.triggered() {
+            self.status.update(|status| status.phase = Phase::Draining);
+            live.drain = Some(Drain { ends: self.events.ends(), until: Instant::now() + self.config.drain_max });
+        }
+    }
+
+    /// Waits before the bindings log is tried again, but not past the end.
+    fn try_again_after(&self, pause: Duration, live: &mut Live) -> Result<(), EngineError> {
+        self.look_for_the_end(live);
+        if self.control.stopping() || live.drain.as_ref().is_some_and(|drain| Instant::now() >= drain.until) {
+            return Err(EngineError::Stopped);
+        }
+        self.control.pause(pause);
+        Ok(())
     }
 
     /// Closes what is open and waits for its release.
@@ -270,7 +286,7 @@ impl Sequencer {
                 Ok(_) => self.tell_disk(live, false),
                 Err(AppendError::Full) => {
                     self.tell_disk(live, true);
-                    self.control.pause(FULL_PAUSE);
+                    self.try_again_after(FULL_PAUSE, live)?;
                     live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
                 }
                 Err(error) => return Err(EngineError::Append(error)),
@@ -290,10 +306,7 @@ impl Sequencer {
                 }
                 Err(error) => return Err(EngineError::Append(error)),
             };
-            if self.control.stopping() || live.drain.as_ref().is_some_and(|drain| Instant::now() >= drain.until) {
-                return Err(EngineError::Stopped);
-            }
-            self.control.pause(pause);
+            self.try_again_after(pause, live)?;
         }
     }
 

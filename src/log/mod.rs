@@ -53,6 +53,12 @@ pub struct Position {
 pub struct Commit(pub(crate) oneshot::Receiver<Result<Vec<Position>, AppendError>>);
 
 impl Commit {
+    /// One that resolves to what is sent: how a log of one's own answers.
+    #[must_use]
+    pub fn new(outcome: oneshot::Receiver<Result<Vec<Position>, AppendError>>) -> Commit {
+        Commit(outcome)
+    }
+
     /// Waits until the records are durable.
     ///
     /// # Errors

@@ -269,9 +269,13 @@ impl Running {
     }
 
     pub(crate) fn with(config: EngineConfig, logs: &Logs, fold: Fold) -> Running {
+        Running::over(config, Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings), fold)
+    }
+
+    /// Over any logs.
+    pub(crate) fn over(config: EngineConfig, events: Arc<dyn Log>, bindings: Arc<dyn Log>, fold: Fold) -> Running {
         let (fold, status) = (Arc::new(fold), Status::default());
         let (verdicts, shutdown) = (Arc::new(Verdicts::default()), Shutdown::default());
-        let (events, bindings) = (Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings));
         let sink = Arc::<Fold>::clone(&fold);
         let (told, board, token) = (status.clone(), Arc::clone(&verdicts), shutdown.clone());
         let handle = engine::start(config, events, bindings, sink, told, board, token).unwrap();
@@ -303,7 +307,7 @@ impl Running {
 }
 
 /// Waits, but not for ever.
-fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime
         .block_on(async { tokio::time::timeout(PATIENCE, future).await })
