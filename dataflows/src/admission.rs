@@ -93,9 +93,9 @@ impl StreamMemory {
 
     fn judge_version(&mut self, event: &Event, gaps_max: usize) -> Result<(), (RejectKind, Option<u64>)> {
         let StreamState { last, gaps, .. } = &mut self.versions;
-        let conflict = Err((RejectKind::Conflict, Some(*last + 1)));
+        let conflict = Err((RejectKind::Conflict, Some(last.saturating_add(1))));
         if event.version > *last {
-            if event.version > *last + 1 {
+            if event.version - *last > 1 {
                 if gaps.len() >= gaps_max {
                     return conflict;
                 }

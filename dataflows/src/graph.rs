@@ -73,6 +73,7 @@ fn render<'s>(
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
     let results = results(config, passed, phases.clone());
+    let refusals = refusals.concat(results.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         part.suite.is_none().then(|| part.clone())
     });

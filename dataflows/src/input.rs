@@ -15,7 +15,7 @@ use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use weir_schemas::event::{EventType, Severity, TestEvent};
-use weir_schemas::id::{Id, run_id, test_id};
+use weir_schemas::id::{Id, run_id, shorten, test_id, test_name_text, test_text};
 use weir_schemas::limits::{Limits, cut};
 use weir_schemas::outcome::Outcome;
 
@@ -140,6 +140,14 @@ pub struct Origin {
     pub tags: Vec<Text>,
 }
 
+impl Origin {
+    /// What a run takes from the first of its events that says it: branch, commit, user, framework.
+    #[must_use]
+    pub fn of_run(&self) -> [Option<&Text>; 4] {
+        [&self.branch, &self.commit, &self.user, &self.framework].map(Option::as_ref)
+    }
+}
+
 /// The text of a failure, cut to the limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorText {
@@ -235,15 +243,16 @@ impl Event {
         let origin = interner.origin(event, limits);
         let (data, project) = (&event.data, &*origin.project);
         let name = |text: &str| cut(text, limits.name).into_owned();
-        let suite = event.suite().map(name).unwrap_or_default();
-        let suite_name = data.test_suite_name.as_deref().map_or_else(|| suite.clone(), name);
+        let suite = event.suite().map(|suite| shorten(suite, limits.name).into_owned()).unwrap_or_default();
+        let suite_name = match data.test_suite_name.as_deref() {
+            Some(words) if !words.is_empty() => name(words),
+            _ => suite.clone(),
+        };
         let variant = event.metadata.variant.as_deref().unwrap_or_default();
-        let test_name = data.test_name.as_deref().or(data.test_id.as_deref()).map(name).unwrap_or_default();
-        let test = event.names_a_test().then(|| test_id(project, data.test_id.as_deref(), &suite, &test_name, variant));
-        let test_text = match (&data.test_id, test) {
-            (Some(id), _) if variant.is_empty() => name(id),
-            (Some(id), _) => name(&format!("{id} [{variant}]")),
-            (None, Some(test)) => test.to_string(),
+        let test_name = event.test_name().map(name).unwrap_or_default();
+        let test_text = match (event.test_id(), event.test_name()) {
+            (Some(id), _) => test_text(id, variant, limits.name),
+            (None, Some(words)) => test_name_text(project, event.suite().unwrap_or_default(), words, variant),
             (None, None) => String::new(),
         };
         Event {
@@ -255,7 +264,7 @@ impl Event {
             at: event.timestamp.0,
             run: run_id(project, event.run()),
             suite: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
-            test,
+            test: event.names_a_test().then(|| test_id(project, &test_text)),
             outcome: event.outcome(),
             attempt: data.attempt,
             duration_us: data.duration.map(micros),
@@ -411,7 +420,7 @@ mod tests {
         assert_eq!(event.duration_us, Some(1_235));
         assert_eq!(event.outcome, Some(Outcome::Failed));
         assert_eq!(&*event.names.suite, "unit");
-        assert_eq!(event.test.map(|test| test.to_string()).as_deref(), Some(&*event.names.test));
+        assert_eq!(event.test, Some(test_id("web", &event.names.test)));
         assert_eq!(event.origin.branch.as_deref(), Some("main"));
     }
 

@@ -111,14 +111,7 @@ where
         let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
         move |frontiers| {
             input.for_each(|capability, data| {
-                let mut data = data.drain(..).peekable();
-                while let Some((datum, time, diff)) = data.next() {
-                    let same = pending.entry(time).or_insert_with(|| std::mem::take(&mut spare));
-                    same.push((datum, diff));
-                    while let Some((datum, _, diff)) = data.next_if(|(_, next, _)| *next == time) {
-                        same.push((datum, diff));
-                    }
-                }
+                put_by(data, &mut pending, &mut spare);
                 let Some(least) = capability.least().copied() else { return };
                 if held.as_ref().is_none_or(|held| held.time() > &least) {
                     held = capability.retain_least(0);
@@ -158,6 +151,18 @@ where
         }
     });
     results
+}
+
+/// Puts updates by for their times; the first time that is new takes the spare buffer.
+fn put_by<D>(data: &mut Updates<D>, pending: &mut BTreeMap<u64, Vec<(D, i64)>>, spare: &mut Vec<(D, i64)>) {
+    let mut data = data.drain(..).peekable();
+    while let Some((datum, time, diff)) = data.next() {
+        let same = pending.entry(time).or_insert_with(|| std::mem::take(spare));
+        same.push((datum, diff));
+        while let Some((datum, _, diff)) = data.next_if(|(_, next, _)| *next == time) {
+            same.push((datum, diff));
+        }
+    }
 }
 
 /// Empties a buffer for its next use; one that was nearly empty gives half of its memory back.

@@ -10,7 +10,7 @@
 //! # Cost
 //! At most one look-up an event, none while events of one stream follow each other.
 
-use crate::input::{Event, Origin, Position, Text, Withdraws};
+use crate::input::{Event, Position, Text, Withdraws};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,8 +28,10 @@ pub struct RunNote {
     pub stream: Id,
     /// Where its first event of the tick stands.
     pub first: Position,
-    /// The distinct origins of its events, each with where it was first seen.
-    pub origins: Vec<(Position, Arc<Origin>)>,
+    /// The project.
+    pub project: Text,
+    /// The first branch, commit, user and framework that its events name, each with where.
+    pub named: [Option<(Position, Text)>; 4],
     /// The earliest event time, clamped to the tick.
     pub first_at: u64,
     /// The latest event time, clamped to the tick.
@@ -73,7 +75,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Takes down what an admitted event of tick `now` says.
+    /// Takes down what an admitted event of tick `now` says; events come in order of their positions.
     pub fn add(&mut self, event: &Event, now: u64) {
         let same = |note: &RunNote| (note.run, note.stream) == (event.run, event.stream);
         if !self.notes.get(self.last).is_some_and(same) {
@@ -91,7 +93,6 @@ impl Notes {
         self.index.clear();
         self.last = 0;
         self.notes.drain(..).map(|mut note| {
-            note.origins.sort_unstable_by_key(|(position, _)| *position);
             note.suites.sort_unstable();
             note.broken.sort_unstable();
             note.withdrawn.sort_unstable();
@@ -107,7 +108,8 @@ impl RunNote {
             name: Arc::clone(&event.names.run),
             stream: event.stream,
             first: event.position,
-            origins: Vec::with_capacity(1),
+            project: Arc::clone(&event.origin.project),
+            named: Default::default(),
             first_at: event.at.min(now),
             last_at: event.at.min(now),
             active: false,
@@ -122,9 +124,11 @@ impl RunNote {
 
     fn add(&mut self, event: &Event, now: u64) {
         self.first = self.first.min(event.position);
-        match self.origins.iter_mut().find(|(_, origin)| *origin == event.origin) {
-            Some((position, _)) => *position = event.position.min(*position),
-            None => self.origins.push((event.position, Arc::clone(&event.origin))),
+        for (first, named) in self.named.iter_mut().zip(event.origin.of_run()) {
+            // Events come in order of their positions.
+            if let (None, Some(named)) = (&first, named) {
+                *first = Some((event.position, Arc::clone(named)));
+            }
         }
         self.first_at = self.first_at.min(event.at.min(now));
         self.last_at = self.last_at.max(event.at.min(now));

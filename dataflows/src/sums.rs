@@ -45,8 +45,8 @@ pub struct Counts {
     pub errored: i64,
     /// Failed and passed later.
     pub flaky: i64,
-    /// Sum of the durations of their last attempts.
-    pub duration_us: i64,
+    /// Sum of the durations of their last attempts; wide, since a few absurd reports must not overflow it.
+    pub duration_us: i128,
 }
 
 impl Counts {
@@ -54,7 +54,7 @@ impl Counts {
     pub fn add(&mut self, standing: &Standing, sign: i64) {
         self.started += sign;
         self.flaky += sign * i64::from(standing.flaky);
-        self.duration_us += sign * i64::try_from(standing.duration_us).unwrap_or(i64::MAX / 4);
+        self.duration_us += i128::from(sign) * i128::from(standing.duration_us);
         let Some(outcome) = standing.outcome else { return };
         self.finished += sign;
         match outcome {

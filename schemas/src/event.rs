@@ -365,16 +365,28 @@ impl TestEvent<'_> {
         self.correlation_id.as_deref().unwrap_or(&self.stream_id)
     }
 
-    /// The suite's identity within its run: `testSuiteId`, default `testSuiteName`.
+    /// The suite's identity within its run: `testSuiteId`, default `testSuiteName`. An empty name is none, here and below.
     #[must_use]
     pub fn suite(&self) -> Option<&str> {
-        self.data.test_suite_id.as_deref().or(self.data.test_suite_name.as_deref())
+        named(self.data.test_suite_id.as_ref()).or(named(self.data.test_suite_name.as_ref()))
+    }
+
+    /// `testId`.
+    #[must_use]
+    pub fn test_id(&self) -> Option<&str> {
+        named(self.data.test_id.as_ref())
+    }
+
+    /// `testName`, default `testId`.
+    #[must_use]
+    pub fn test_name(&self) -> Option<&str> {
+        named(self.data.test_name.as_ref()).or(self.test_id())
     }
 
     /// Whether the event names a test.
     #[must_use]
     pub fn names_a_test(&self) -> bool {
-        self.data.test_id.is_some() || self.data.test_name.is_some()
+        self.test_name().is_some()
     }
 
     /// The outcome that the event states for its test's attempt, if it states one.
@@ -443,6 +455,10 @@ impl TestEvent<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn named<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
+    text.map(|text| &**text).filter(|text| !text.is_empty())
 }
 
 fn identity(field: &'static str, value: &str, limit: usize) -> Result<(), InvalidEvent> {

@@ -12,6 +12,7 @@
 //! 10 to 20 ns for names of 20 bytes.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -77,20 +78,41 @@ pub fn run_id(project: &str, run: &str) -> Id {
     Id::of(&["run", project, run])
 }
 
-/// The identity of a test within its project (`events.md`): `testId` and variant, or, without `testId`, project, suite,
-/// name and variant.
+/// The identity of a test within its project: that of the text by which rows show it. So no two tests share a row, and what
+/// a person cannot tell apart is one test.
 #[must_use]
-pub fn test_id(project: &str, test_id: Option<&str>, suite: &str, name: &str, variant: &str) -> Id {
-    match test_id {
-        Some(id) => Id::of(&["test", project, id, variant]),
-        None => Id::of(&["test-by-name", project, suite, name, variant]),
+pub fn test_id(project: &str, text: &str) -> Id {
+    Id::of(&["test", project, text])
+}
+
+/// The text by which a test is shown (`events.md`): `testId`, with the variant in brackets where there is one.
+#[must_use]
+pub fn test_text(test_id: &str, variant: &str, bytes_max: usize) -> String {
+    if variant.is_empty() {
+        shorten(test_id, bytes_max).into_owned()
+    } else {
+        shorten(&format!("{test_id} [{variant}]"), bytes_max).into_owned()
     }
 }
 
-/// The text by which a test without `testId` is known in rows: 128 bits of its name as 32 hex digits.
+/// The text by which a test without `testId` is shown: 128 bits of its name as 32 hex digits.
 #[must_use]
-pub fn test_name_id(project: &str, suite: &str, name: &str, variant: &str) -> String {
-    test_id(project, None, suite, name, variant).to_string()
+pub fn test_name_text(project: &str, suite: &str, name: &str, variant: &str) -> String {
+    Id::of(&["test-by-name", project, suite, name, variant]).to_string()
+}
+
+/// `text`, or, where it is longer than `bytes_max`, its beginning and a hash of all of it: two long names never become one.
+#[must_use]
+pub fn shorten(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    let hash = Id::of(&[text]).to_string();
+    let mut end = bytes_max.saturating_sub(hash.len() + 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}~{hash}", &text[..end]))
 }
 
 #[cfg(test)]
@@ -115,7 +137,22 @@ mod tests {
 
     #[test]
     fn the_variant_is_part_of_a_test() {
-        assert_ne!(test_id("p", Some("t"), "s", "n", ""), test_id("p", Some("t"), "s", "n", "linux"));
-        assert_eq!(test_id("p", Some("t"), "s", "n", "x"), test_id("p", Some("t"), "other", "other", "x"));
+        assert_eq!((&*test_text("t", "", 9), &*test_text("t", "x", 9)), ("t", "t [x]"));
+        assert_ne!(test_name_text("p", "s", "n", ""), test_name_text("p", "s", "n", "linux"));
+        assert_eq!(test_id("p", &test_text("t", "x", 9)), test_id("p", "t [x]"));
+        assert_ne!(test_id("p", "t"), test_id("q", "t"));
+    }
+
+    #[test]
+    fn shortening_keeps_names_apart_and_characters_whole() {
+        assert_eq!(shorten("name", 4), "name");
+        let long = "ä".repeat(600);
+        for bytes in 33..80 {
+            let (one, two) = (long.clone() + "1", long.clone() + "2");
+            let (one, two) = (shorten(&one, bytes), shorten(&two, bytes));
+            assert!(one.len() <= bytes && one != two, "{one}");
+        }
+        // A variant at the end of a long name is still told apart.
+        assert_ne!(test_text(&long, "firefox", 100), test_text(&long, "chrome", 100));
     }
 }

@@ -7,15 +7,30 @@
 //! with that of the run before. Withdrawals are remembered, so they also hold for what comes after them.
 //!
 //! # Invariants
-//! Nothing here depends on the order of events within a tick but by their positions.
+//! Nothing here depends on the order of events within a tick but by their positions. A test has at most [`ATTEMPTS_MAX`]
+//! attempts (a higher number counts as that one) and an attempt at most [`SAID_MAX`] events that end it; one more is
+//! refused.
+//!
+//! # Cost
+//! O(attempts) a touched test and tick.
 
 use crate::facts::{AttemptFact, Failure};
-use crate::input::{Event, Names, Origin, Position};
+use crate::input::{Event, Names, Origin};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
+
+/// The highest number of an attempt.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+
+/// How many events may say how one attempt ended.
+pub const SAID_MAX: usize = 64;
+
+/// An attempt has been ended by as many events as may do so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaidTooOften;
 
 /// A test in a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +51,7 @@ pub struct Test {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Withdrawn {
     all: bool,
+    /// Ascending.
     attempts: Vec<u32>,
 }
 
@@ -47,6 +63,7 @@ struct Attempt {
     stream: Id,
     stated: u32,
     begun: bool,
+    /// In order of tick and position: the first to speak is asked first.
     said: Vec<Said>,
 }
 
@@ -55,7 +72,6 @@ struct Attempt {
 struct Said {
     event: Id,
     tick: u64,
-    position: Position,
     at: u64,
     outcome: Outcome,
     duration_us: Option<u64>,
@@ -120,8 +136,12 @@ impl Test {
     pub fn withdraw(&mut self, attempt: Option<u32>) {
         match attempt {
             None => self.withdrawn.all = true,
-            Some(attempt) if !self.withdrawn.attempts.contains(&attempt) => self.withdrawn.attempts.push(attempt),
-            Some(_) => {}
+            Some(attempt) => {
+                let attempt = attempt.min(ATTEMPTS_MAX);
+                if let Err(index) = self.withdrawn.attempts.binary_search(&attempt) {
+                    self.withdrawn.attempts.insert(index, attempt);
+                }
+            }
         }
     }
 
@@ -138,13 +158,22 @@ impl Test {
         self.attempt(number, event).begun = true;
     }
 
-    /// Says how an attempt ended. `withdrawn`: it was taken back before it came.
-    pub fn end(&mut self, event: &Event, outcome: Outcome, failure: Option<Arc<Failure>>, tick: u64, withdrawn: bool) {
+    /// Says how an attempt ended; called in order of tick and position. `withdrawn`: it was taken back before it came.
+    ///
+    /// # Errors
+    /// The attempt has been ended often enough; nothing changes.
+    pub fn end(
+        &mut self,
+        event: &Event,
+        outcome: Outcome,
+        failure: Option<Arc<Failure>>,
+        tick: u64,
+        withdrawn: bool,
+    ) -> Result<(), SaidTooOften> {
         let number = self.number(event);
         let said = Said {
             event: event.id,
             tick,
-            position: event.position,
             at: event.at.min(tick),
             outcome,
             duration_us: event.duration_us,
@@ -153,10 +182,12 @@ impl Test {
             withdrawn,
         };
         let attempt = self.attempt(number, event);
+        if attempt.said.len() >= SAID_MAX {
+            return Err(SaidTooOften);
+        }
         attempt.said.reserve_exact(usize::from(attempt.said.is_empty()));
         attempt.said.push(said);
-        // The first to speak is asked first: by tick, then position.
-        attempt.said.sort_by_key(|said| (said.tick, said.position));
+        Ok(())
     }
 
     /// The ids of the events that ended attempts.
@@ -166,10 +197,10 @@ impl Test {
 
     fn number(&self, event: &Event) -> u32 {
         if !event.report {
-            return event.attempt.unwrap_or(1);
+            return event.attempt.unwrap_or(1).min(ATTEMPTS_MAX);
         }
         let same = |attempt: &&Attempt| attempt.stream == event.stream && attempt.stated == event.attempt.unwrap_or(1);
-        let next = || self.attempts.last().map_or(1, |last| last.number.saturating_add(1));
+        let next = || self.attempts.last().map_or(1, |last| (last.number + 1).min(ATTEMPTS_MAX));
         self.attempts.iter().find(same).map_or_else(next, |attempt| attempt.number)
     }
 
@@ -190,7 +221,7 @@ impl Test {
         let Withdrawn { all, attempts } = &self.withdrawn;
         self.attempts
             .iter()
-            .filter(move |attempt| !all && !attempts.contains(&attempt.number))
+            .filter(move |attempt| !all && attempts.binary_search(&attempt.number).is_err())
             .filter(|attempt| attempt.begun || attempt.counting().next().is_some())
     }
 

@@ -1,14 +1,15 @@
 //! The state machine of the results: all tests of a worker, by run.
 
-use super::attempts::{Standing, Test, WithdrawnEvents};
+use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
 use super::{Change, ResultInput, ResultOutput};
 use crate::facts::{AttemptFact, Phase, RowChange, Running};
 use crate::fingerprint;
-use crate::input::{ErrorText, Event, Position, Withdraws};
+use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Withdraws};
 use crate::keyed::{Machine, Step, reuse};
 use crate::map::Map;
 use crate::views::{missing, test_results};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
@@ -116,7 +117,7 @@ impl Slot {
 }
 
 impl Results {
-    fn apply(&mut self, event: &Event, now: u64) {
+    fn apply(&mut self, event: &Event, now: u64) -> Result<(), SaidTooOften> {
         let (run, id) = (event.run, event.test.unwrap_or_default());
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let slot = tests.tests.get_or_insert_with(id, || Slot::new(Test::new(event)));
@@ -124,18 +125,24 @@ impl Results {
         touched.withdrawn |= event.withdrawal().is_some();
         if let Some(Withdraws::Test { attempt }) = event.withdrawal() {
             test.withdraw(attempt);
-            return;
+            return Ok(());
         }
         test.introduce(event);
-        let Some(outcome) = event.outcome else { return test.begin(event) };
+        let Some(outcome) = event.outcome else {
+            test.begin(event);
+            return Ok(());
+        };
         let failure = outcome.fails().then(|| {
             let silent = ErrorText::default();
             Arc::new(fingerprint::failure(event.error.as_deref().unwrap_or(&silent), outcome))
         });
-        test.end(event, outcome, failure, now, tests.withdrawn.contains(&event.id));
-        if let Some(index) = &mut tests.by_event {
+        let ended = test.end(event, outcome, failure, now, tests.withdrawn.contains(&event.id));
+        if ended.is_ok()
+            && let Some(index) = &mut tests.by_event
+        {
             index.insert(event.id, id);
         }
+        ended
     }
 
     /// Remembers a withdrawal by event id, and takes back what the event said if it came before this tick.
@@ -164,12 +171,7 @@ impl Results {
             let standing = (before.standing, after.standing);
             let ended = tests.ended_at.is_some();
             tell(test, before, after, cause, (ended, ended), step);
-            for fact in facts.iter().filter(|fact| !test.facts(run, id).any(|still| still == **fact)) {
-                step.emit(ResultOutput::Fact(fact.clone()), -1);
-            }
-            for fact in test.facts(run, id).filter(|fact| !facts.contains(fact)) {
-                step.emit(ResultOutput::Fact(fact), 1);
-            }
+            tell_facts(facts, test.facts(run, id), step);
             let (before, after) = standing;
             if before != after {
                 let (suite, names) = (test.suite, Arc::clone(&test.names));
@@ -208,6 +210,25 @@ impl Results {
     }
 }
 
+/// Emits what changed of a test's facts: both in order of their attempts, at most one of each.
+fn tell_facts(before: Vec<AttemptFact>, after: impl Iterator<Item = AttemptFact>, step: &mut Step<'_, ResultOutput>) {
+    let (mut before, mut after) = (before.into_iter().peekable(), after.peekable());
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (Some(was), Some(is)) => was.attempt.cmp(&is.attempt),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        let was = if order.is_le() { before.next() } else { None };
+        let is = if order.is_ge() { after.next() } else { None };
+        if was != is {
+            was.into_iter().for_each(|fact| step.emit(ResultOutput::Fact(fact), -1));
+            is.into_iter().for_each(|fact| step.emit(ResultOutput::Fact(fact), 1));
+        }
+    }
+}
+
 /// Emits what changed of what is shown of a test. `ended`: whether its run had ended, and has.
 fn tell(
     test: &Test,
@@ -240,6 +261,17 @@ fn rows(before: Option<Row>, after: Option<Row>, cause: Cause, mut emit: impl Fn
     }
 }
 
+fn said_too_often(event: &Event) -> Refusal {
+    Refusal {
+        position: event.position,
+        kind: RejectKind::Conflict,
+        project: Arc::clone(&event.origin.project),
+        stream: Arc::clone(&event.stream_name),
+        message: format!("{SAID_MAX} events have said how this attempt of the test ended; more are not taken").into(),
+        expected: None,
+    }
+}
+
 impl Machine for Results {
     type Input = ResultInput;
     type Output = ResultOutput;
@@ -264,7 +296,11 @@ impl Machine for Results {
         // Stable: what comes from one worker is in order already.
         events.sort_by_key(|(position, _)| *position);
         let came = events.len();
-        events.drain(..).for_each(|(_, event)| self.apply(&event, step.now()));
+        for (_, event) in events.drain(..) {
+            if self.apply(&event, step.now()) == Err(SaidTooOften) {
+                step.emit(ResultOutput::Refused(Arc::new(said_too_often(&event))), 1);
+            }
+        }
         reuse(&mut events, came);
         self.events = events;
         self.tell_touched(step);
@@ -308,4 +344,65 @@ impl Machine for Results {
 pub(super) enum Entry {
     Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
     Test { run: Id, id: Id, test: Box<Test> },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attempts::ATTEMPTS_MAX;
+    use super::*;
+    use crate::input::Interner;
+    use crate::keyed::Updates;
+    use weir_schemas::event::TestEvent;
+    use weir_schemas::limits::Limits;
+
+    /// Runs one tick over an event of test `t` for each attempt given.
+    fn tick(results: &mut Results, now: u64, attempts: &[u32]) -> Updates<ResultOutput> {
+        let input = |(offset, attempt): (usize, &u32)| {
+            let offset = offset as u64;
+            let json = format!(
+                r#"{{"eventId":"{now}-{offset}","eventType":"test_passed","streamId":"s","version":1,"timestamp":5,
+                "data":{{"testId":"t","attempt":{attempt}}}}}"#
+            );
+            let event: TestEvent<'_> = serde_json::from_str(&json).expect("decodes");
+            let position = Position { offset, ..Position::default() };
+            let event = Event::new(&event, position, &Limits::default(), &mut Interner::default());
+            (ResultInput::Event(Arc::new(event)), 1)
+        };
+        let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
+        let mut data = attempts.iter().enumerate().map(input).collect();
+        results.step(&mut data, &mut Step::new(now, &mut out, &mut wake));
+        out
+    }
+
+    fn refused(out: &Updates<ResultOutput>) -> usize {
+        out.iter().filter(|(output, ..)| matches!(output, ResultOutput::Refused(_))).count()
+    }
+
+    fn facts(out: &Updates<ResultOutput>) -> Vec<(u32, i64)> {
+        let fact = |(output, _, diff): &(ResultOutput, u64, i64)| match output {
+            ResultOutput::Fact(fact) => Some((fact.attempt, *diff)),
+            _ => None,
+        };
+        out.iter().filter_map(fact).collect()
+    }
+
+    #[test]
+    fn an_attempt_that_ends_too_often_is_refused_and_seen() {
+        let mut results = Results::default();
+        let out = tick(&mut results, 10, &[1; SAID_MAX + 6]);
+        assert_eq!((refused(&out), facts(&out)), (6, vec![(1, 1)]));
+        let out = tick(&mut results, 20, &[1, 2]);
+        assert_eq!((refused(&out), facts(&out)), (1, vec![(2, 1)]));
+    }
+
+    #[test]
+    fn attempts_are_bounded_and_only_the_changed_one_is_told() {
+        let mut results = Results::default();
+        let many: Vec<u32> = (1..=ATTEMPTS_MAX + 50).collect();
+        let out = tick(&mut results, 10, &many);
+        assert_eq!((refused(&out), facts(&out).len()), (0, ATTEMPTS_MAX as usize));
+        assert_eq!(facts(&tick(&mut results, 20, &[u32::MAX])), []);
+        let out = tick(&mut results, 30, &[7]);
+        assert_eq!(facts(&out), [], "said again, the same");
+    }
 }

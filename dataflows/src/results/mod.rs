@@ -18,7 +18,7 @@ mod machine;
 use crate::config::Config;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running};
 use crate::fork::Port;
-use crate::input::{Event, Input, Names, Withdraws};
+use crate::input::{Event, Input, Names, Refusal, Withdraws};
 use crate::keyed::{Collection, keyed};
 use attempts::Standing;
 use machine::Results;
@@ -63,6 +63,8 @@ pub struct ResultStreams<'s> {
     pub running: Collection<'s, Running>,
     /// Changes of the sums.
     pub changes: Collection<'s, Change>,
+    /// What was one too many for an attempt.
+    pub refusals: Collection<'s, Arc<Refusal>>,
 }
 
 /// What goes in.
@@ -86,6 +88,7 @@ enum ResultOutput {
     Fact(AttemptFact),
     Running(Running),
     Change(Change),
+    Refused(Arc<Refusal>),
 }
 
 /// Keeps the results, distributed by (run, test).
@@ -134,18 +137,19 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
     let (facts, fact_stream) = builder.new_output();
     let (running, running_stream) = builder.new_output();
     let (changes, change_stream) = builder.new_output();
+    let (refusals, refusal_stream) = builder.new_output();
     let (mut rows, mut missing) = (Port::<RowChange>::from(rows), Port::<RowChange>::from(missing));
     let (mut facts, mut running) = (Port::<AttemptFact>::from(facts), Port::<Running>::from(running));
-    let mut changes = Port::<Change>::from(changes);
+    let (mut changes, mut refusals) = (Port::<Change>::from(changes), Port::<Arc<Refusal>>::from(refusals));
     builder.build(move |_capabilities| {
         move |_frontiers| {
             let (mut rows, mut missing) = (rows.activate(), missing.activate());
             let (mut facts, mut running) = (facts.activate(), running.activate());
-            let mut changes = changes.activate();
+            let (mut changes, mut refusals) = (changes.activate(), refusals.activate());
             input.for_each(|capability, data| {
                 let (mut rows, mut missing) = (rows.session(&capability), missing.session(&capability));
                 let (mut facts, mut running) = (facts.session(&capability), running.session(&capability));
-                let mut changes = changes.session(&capability);
+                let (mut changes, mut refusals) = (changes.session(&capability), refusals.session(&capability));
                 for (output, time, diff) in data.drain(..) {
                     match output {
                         ResultOutput::Row(row) => rows.give((row, time, diff)),
@@ -153,6 +157,7 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
                         ResultOutput::Fact(fact) => facts.give((fact, time, diff)),
                         ResultOutput::Running(test) => running.give((test, time, diff)),
                         ResultOutput::Change(change) => changes.give((change, time, diff)),
+                        ResultOutput::Refused(refusal) => refusals.give((refusal, time, diff)),
                     }
                 }
             });
@@ -164,5 +169,6 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
         facts: fact_stream,
         running: running_stream,
         changes: change_stream,
+        refusals: refusal_stream,
     }
 }

@@ -3,7 +3,6 @@
 use super::RunFacts;
 use super::silence::Silence;
 use crate::facts::Phase;
-use crate::input::{Origin, Position, Text};
 use crate::notes::{RunNote, SuiteMark};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,10 +74,9 @@ impl StreamLife {
 
 impl Life {
     pub(super) fn new(note: &RunNote, now: u64) -> Life {
-        let project = note.origins.first().map(|(_, origin)| Arc::clone(&origin.project)).unwrap_or_default();
         let facts = RunFacts {
             run: note.run,
-            project,
+            project: Arc::clone(&note.project),
             name: Arc::clone(&note.name),
             branch: None,
             commit: None,
@@ -121,10 +119,10 @@ impl Life {
     /// Takes a tick's notes in, in order of position.
     pub(super) fn hear(&mut self, notes: &[Arc<RunNote>], silent_now: u64) {
         self.changed = true;
-        let mut origins: Vec<&(Position, Arc<Origin>)> = notes.iter().flat_map(|note| &note.origins).collect();
-        origins.sort_unstable_by_key(|(position, _)| *position);
-        for (_, origin) in origins {
-            self.name_origin(origin);
+        let RunFacts { branch, commit, user, framework, .. } = &mut self.facts;
+        for (index, field) in [branch, commit, user, framework].into_iter().enumerate().filter(|(_, it)| it.is_none()) {
+            *field =
+                notes.iter().filter_map(|note| note.named[index].as_ref()).min().map(|(_, named)| Arc::clone(named));
         }
         let announced = notes.iter().filter_map(|note| note.announced).max();
         if let Some((_, tests, shards)) = announced {
@@ -170,18 +168,6 @@ impl Life {
             }
         }
         *open = *open + u64::from(was_complete) - u64::from(stream.complete());
-    }
-
-    fn name_origin(&mut self, origin: &Origin) {
-        let first = |field: &mut Option<Text>, value: &Option<Text>| {
-            if field.is_none() {
-                field.clone_from(value);
-            }
-        };
-        first(&mut self.facts.branch, &origin.branch);
-        first(&mut self.facts.commit, &origin.commit);
-        first(&mut self.facts.user, &origin.user);
-        first(&mut self.facts.framework, &origin.framework);
     }
 
     fn sum_up(&mut self) {

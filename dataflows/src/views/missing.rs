@@ -1,7 +1,8 @@
 //! `missing`: what was announced or begun and is not there. Each row is made where its reason is known.
 //!
 //! Announced tests never seen come from the sums of suites and runs, tests begun and never ended from the results,
-//! abandoned runs from their lives; the keys of the three kinds never meet. All of them show once their run has ended,
+//! abandoned runs from their lives. The keys of the three kinds never meet: a run's own row has no suite's name, and a suite
+//! has one. All of them show once their run has ended,
 //! and leave when it is reopened or evicted.
 
 use crate::input::Names;

@@ -127,7 +127,11 @@ impl Suite {
         let latest = self.parts.iter().filter_map(|(_, latest)| *latest).max();
         writer.str(&self.project).str(&self.run).str(&self.suite).str(&self.name).opt_uint(self.planned());
         writer.int(counts.started).int(counts.finished).int(counts.passed).int(counts.failed);
-        writer.int(counts.skipped).int(counts.errored).int(counts.flaky).int(counts.duration_us);
+        writer
+            .int(counts.skipped)
+            .int(counts.errored)
+            .int(counts.flaky)
+            .int(i64::try_from(counts.duration_us).unwrap_or(i64::MAX));
         writer.str(self.state(&counts, ended)).opt_str(latest.map(|(_, _, outcome)| outcome.as_str()));
         Some(writer.finish(&SUITE_PROGRESS))
     }
@@ -203,11 +207,9 @@ impl Suites {
         suite.parts.set(part.worker, (part.counts, part.latest));
     }
 
-    /// Applies a phase; gives the suites whose rows it may change.
-    fn phase(&mut self, change: &PhaseChange, now: u64) -> Vec<Id> {
+    fn phase(&mut self, change: &PhaseChange, now: u64) {
         let suites = self.runs.get_or_insert_with(change.run, RunSuites::default);
         suites.ended = (change.phase != Phase::Running).then_some((change.phase, now));
-        suites.suites.sorted_keys()
     }
 }
 

@@ -22,7 +22,7 @@ fn a_minimal_event_decodes_borrowed_with_its_defaults() {
 fn each_broken_rule_names_its_field() {
     let base: TestEvent<'_> = serde_json::from_str(MINIMAL).expect("decodes");
     type Break = fn(&mut TestEvent<'_>);
-    let cases: [(&str, Break); 9] = [
+    let cases: [(&str, Break); 11] = [
         ("eventId", |e| e.event_id = Text::from(String::new())),
         ("eventId", |e| e.event_id = Text::from("x".repeat(129))),
         ("streamId", |e| e.stream_id = Text::from("x".repeat(257))),
@@ -30,8 +30,13 @@ fn each_broken_rule_names_its_field() {
         ("data.attempt", |e| e.data.attempt = Some(0)),
         ("data.duration", |e| e.data.duration = Some(-1.0)),
         ("data.testId", |e| e.data.test_id = None),
+        ("data.testId", |e| e.data.test_id = Some(Text::from(String::new()))),
         ("data.result", |e| e.event_type = EventType::TestCaseCompleted),
         ("data.testSuiteId", |e| e.event_type = EventType::TestSuiteStarted),
+        ("data.testSuiteId", |e| {
+            e.event_type = EventType::TestSuiteStarted;
+            e.data.test_suite_id = Some(Text::from(String::new()));
+        }),
     ];
     for (field, break_it) in cases {
         let mut event = base.clone();
