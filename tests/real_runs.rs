@@ -4,18 +4,18 @@
 
 #[path = "common/http.rs"]
 mod http_common;
+#[path = "common/whole.rs"]
+mod whole;
 
-use http_common::{ask, client};
+use http_common::ask;
 use reqwest::Client;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use weir::config::Config;
-use weir::serve::{self, Server};
-use weir::shutdown::Shutdown;
-use weir::status::Phase;
+use weir::serve::Server;
+use whole::Whole;
 
 const FIELDS: [&str; 5] = ["finished", "passed", "failed", "skipped", "errored"];
 
@@ -105,35 +105,29 @@ async fn settled(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_real_report_is_a_run_with_the_numbers_of_another_parser_and_a_resend_is_all_duplicates() {
     let data = tempfile::tempdir().expect("a folder");
-    let mut config = Config::default();
-    config.server.listen = "127.0.0.1:0".parse().expect("an address");
-    config.data.folder = data.path().join("data");
-    let shutdown = Shutdown::default();
-    let listener = serve::listen(config.server.listen).expect("a free port");
-    let server = serve::start(&config, listener, shutdown.clone()).await.expect("starts");
-    server.status.subscribe().wait_for(|status| status.phase == Phase::Live).await.expect("becomes live");
-    let (client, address, spool) = (client(), format!("http://{}", server.address), data.path().join("spool"));
+    let whole = Whole::start(data.path(), |_| ()).await;
+    let (client, server) = (&whole.client, &whole.server);
+    let (address, spool) = (whole.url(""), data.path().join("spool"));
     let expected = expected();
     assert_eq!(expected.len(), 41, "the sound and odd files");
 
     let (to, kept, files) = (address.clone(), spool.clone(), expected.clone());
     tokio::task::spawn_blocking(move || send_all(&to, &kept, &files)).await.expect("sends");
-    settled(&server).await;
-    let before = rows(&client, &server, "run_progress").await;
+    settled(server).await;
+    let before = rows(client, server, "run_progress").await;
     assert_eq!(counts(&before), expected);
-    assert_eq!(duplicates(&client, &server).await, 0);
-    let tests = rows(&client, &server, "test_results").await;
+    assert_eq!(duplicates(client, server).await, 0);
+    let tests = rows(client, server, "test_results").await;
 
     let (to, kept, files) = (address, spool, expected.clone());
     tokio::task::spawn_blocking(move || send_all(&to, &kept, &files)).await.expect("sends again");
-    settled(&server).await;
-    assert_eq!(counts(&rows(&client, &server, "run_progress").await), expected, "a resend changes no number");
-    assert_eq!(rows(&client, &server, "test_results").await, tests, "nor any test");
-    let again = duplicates(&client, &server).await;
+    settled(server).await;
+    assert_eq!(counts(&rows(client, server, "run_progress").await), expected, "a resend changes no number");
+    assert_eq!(rows(client, server, "test_results").await, tests, "nor any test");
+    let again = duplicates(client, server).await;
     assert!(
         again >= expected.values().map(|counts| counts[0]).sum(),
         "every event of the resend is a duplicate: {again}"
     );
-    shutdown.trigger();
-    server.ended().await.expect("ends in order");
+    whole.end().await;
 }

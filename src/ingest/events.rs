@@ -10,7 +10,7 @@
 use super::plan::{Placed, Plan, Rejected, placed, plan};
 use super::query::Parameters;
 use super::refusal::Refusal;
-use super::{INLINE_BYTES, Ingest, body, observe, off_the_runtime};
+use super::{INLINE_BYTES, Ingest, observe, off_the_runtime};
 use crate::log::Position;
 use crate::verdicts::Verdict;
 use axum::Json;
@@ -48,9 +48,7 @@ pub(super) async fn post(
             return Err(Refusal::Query { field: "wait".to_owned(), problem, remedy });
         }
     };
-    ingest.gate()?;
-    let received = body::read(&headers, body, &ingest.limits, &ingest.room, ingest.body_timeout).await?;
-    observe::body("events", &received);
+    let received = ingest.receive("events", &headers, body).await?;
     let plan = planned(&ingest, &received.bytes).await?;
     if wait && plan.records.len() != 1 {
         return Err(Refusal::WaitForOne(plan.records.len()));

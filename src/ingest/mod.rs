@@ -24,7 +24,10 @@ use crate::shutdown::Shutdown;
 use crate::status::{Phase, Status};
 use crate::verdicts::Verdicts;
 use axum::Router;
+use axum::body::Body;
+use axum::http::HeaderMap;
 use axum::routing::post;
+use body::Received;
 use refusal::Refusal;
 use room::Room;
 use std::sync::Arc;
@@ -131,6 +134,14 @@ impl Ingest {
             return Err(Refusal::Behind { behind, limit: self.behind_max, retry_after_s });
         }
         Ok(())
+    }
+
+    /// The body of a request, if anything is taken at the moment.
+    async fn receive(&self, what: &'static str, headers: &HeaderMap, body: Body) -> Result<Received, Refusal> {
+        self.gate()?;
+        let received = body::read(headers, body, &self.limits, &self.room, self.body_timeout).await?;
+        observe::body(what, &received);
+        Ok(received)
     }
 
     /// Appends and waits until it is durable.
