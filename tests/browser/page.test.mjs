@@ -178,7 +178,7 @@ withServer("a killed server makes the page stale, its return live again with the
   assert.equal(await page.locator("#announce").getAttribute("role"), "status");
   assert.match(await page.locator("#announce").textContent(), /^Stale: /);
   assert.equal(await doneOf(page, "r1").textContent(), "2 / 4", "the last numbers stay");
-  assert.equal(await doneOf(page, "r1").evaluate((done) => getComputedStyle(done).opacity), "0.5");
+  assert.equal(await doneOf(page, "r1").evaluate((done) => getComputedStyle(done).textDecorationStyle), "dotted", "and are marked");
   await weir.up();
   await untilHealth(page, "Quiet", "Live");
   assert.equal(await banner.isVisible(), false);
@@ -247,6 +247,8 @@ withServer("nothing sticks out at 400 and at 1,600 pixels, in light and dark, an
       if (shots) await writeFile(join(shots, `test-${name}-${width}-${colorScheme}.png`), await page.screenshot({ fullPage: true }));
       const { sticking, dim, page: surface } = await page.evaluate(inspect);
       found.push(...sticking.map((what) => `${name} at ${width}: ${what} sticks out`), ...dim.map((what) => `${name} in ${colorScheme}: ${what}`));
+      const stale = await page.evaluate(inspect, "stale");
+      found.push(...stale.dim.map((what) => `${name}, stale, in ${colorScheme}: ${what}`));
       assert.equal(surface < 0.2, colorScheme === "dark");
       await page.context().close();
       assert.deepEqual(page.problems, []);
@@ -255,8 +257,11 @@ withServer("nothing sticks out at 400 and at 1,600 pixels, in light and dark, an
   assert.deepEqual(found, []);
 });
 
-/** In the page: elements wider than the window, texts with too little contrast, the luminance behind everything. */
-function inspect() {
+/** In the page: elements wider than the window, texts with too little contrast, the luminance behind everything; as it looks in
+ * a state of the connection, where one is given. */
+function inspect(state) {
+  const before = document.body.dataset.state;
+  if (state) document.body.dataset.state = state;
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {
     canvas.clearRect(0, 0, 1, 1);
@@ -264,8 +269,9 @@ function inspect() {
     canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const luminance = (colour) => {
-    const [r, g, b] = rgba(colour).slice(0, 3).map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  const luminance = (colour) => brightness(rgba(colour));
+  const brightness = (parts) => {
+    const [r, g, b] = parts.slice(0, 3).map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const behind = (element) => {
@@ -274,6 +280,13 @@ function inspect() {
       if (rgba(colour)[3] === 255) return colour;
     }
     return "white";
+  };
+  /** How a text's colour comes out over what is behind it, with the opacity of everything that it is in. */
+  const shown = (element, below) => {
+    const [colour, ground] = [rgba(getComputedStyle(element).color), rgba(below)];
+    let share = colour[3] / 255;
+    for (let at = element; at; at = at.parentElement) share *= Number(getComputedStyle(at).opacity);
+    return brightness(colour.map((part, index) => share * part + (1 - share) * ground[index]));
   };
   const clipped = (element) => {
     for (let at = element.parentElement; at !== document.body; at = at.parentElement) {
@@ -290,10 +303,12 @@ function inspect() {
     if (box.right > innerWidth + 1 && !clipped(element)) sticking.push(`${element.tagName}.${element.className}`);
     const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim() !== "");
     if (!own) continue;
-    const [light, dark] = [luminance(getComputedStyle(element).color), luminance(behind(element))].sort((a, b) => b - a);
+    const below = behind(element);
+    const [light, dark] = [shown(element, below), luminance(below)].sort((a, b) => b - a);
     const contrast = (light + 0.05) / (dark + 0.05);
     if (contrast < 4.5) dim.push(`${element.tagName}.${element.className} ${contrast.toFixed(2)}`);
   }
+  if (state) document.body.dataset.state = before;
   return { sticking: [...new Set(sticking)], dim: [...new Set(dim)], page: luminance(getComputedStyle(document.documentElement).backgroundColor) };
 }
 
