@@ -8,6 +8,7 @@
 // a missing or wrong token (4401, 4403) asks for one. A connection that says nothing for three heartbeats is given up.
 
 import { Fold, GapError } from "./fold.js";
+import { serverTrouble } from "./health.js";
 
 const BACKOFF_MIN_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
@@ -16,8 +17,6 @@ const HEARTBEAT_DEFAULT_MS = 15_000;
 const SILENT_HEARTBEATS = 3;
 const REFUSED = new Set([4400, 4429]);
 const TOKEN_WANTED = new Set([4401, 4403]);
-/** A batch whose time is so near to the server's clock shows that its engine keeps up. */
-const CURRENT_MS = 5_000;
 
 export class Connection {
   constructor({ url, WebSocketClass, now, setTimer, clearTimer, random, token, needsToken }) {
@@ -44,10 +43,12 @@ export class Connection {
       clockOffsetMs: 0,
       /** Up to which time, epoch ms, everything is in; null before the first. */
       upTo: null,
-      /** The last `progress`, and when it came; null before. */
+      /** The last `progress`; null before. */
       progress: null,
-      progressAt: null,
-      /** When it was last known that the engine keeps up. While batches flow, no `progress` needs to come. */
+      /** What the server last said of its numbers on this connection, a `progress`; null, all is well, before. It holds until
+       * the next: a server tells any change of it at once, batches or not. */
+      condition: null,
+      /** When something last came while the server's numbers were current. */
       currentAt: null,
       reason: null,
     };
@@ -94,7 +95,7 @@ export class Connection {
     if (socket !== this.socket) return;
     this.clearTimer(this.timer);
     this.openedAt = this.now();
-    this.set({ link: "open", reason: null });
+    this.set({ link: "open", reason: null, condition: null });
     const resume = [...this.fold.subscriptions.values()].map(wish);
     this.send({ type: "hello", v: 1, ...(this.token ? { token: this.token } : {}), caps: [], resume });
   }
@@ -130,12 +131,11 @@ export class Connection {
     if (this.fold.caughtUp) fields.lostAt = null;
     if (changed.length > 0) fields.changedAt = now;
     if (message.type === "progress") {
-      Object.assign(fields, { progress: message, progressAt: now, upTo: message.completeness.upTo ?? message.time });
-      if (!message.stale && !(message.completeness.behindMs > CURRENT_MS)) fields.currentAt = now;
+      Object.assign(fields, { progress: message, condition: message, upTo: message.completeness.upTo ?? message.time });
     } else {
       fields.upTo = message.time;
-      if (message.timestamp - message.time < CURRENT_MS) fields.currentAt = now;
     }
+    if (!serverTrouble(fields.condition ?? this.status.condition)) fields.currentAt = now;
     this.set(fields);
   }
 

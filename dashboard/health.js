@@ -6,6 +6,8 @@
 
 const QUIET_AFTER_MS = 5_000;
 const BEHIND_MS = 5_000;
+/** Where a server calls its numbers stale, so long a wait is why. */
+const BEHIND_SHOWN_MS = 1_000;
 const SILENT_HEARTBEATS = 1.5;
 
 /** → {state, text, since}: `since` is local epoch ms, or null. */
@@ -22,7 +24,7 @@ export function health(status, now) {
   if (now - heardAt > SILENT_HEARTBEATS * heartbeatMs) {
     return { state: "stale", text: "the server says nothing", since: heardAt };
   }
-  const trouble = status.currentAt > status.progressAt ? null : serverTrouble(status.progress);
+  const trouble = serverTrouble(status.condition);
   if (trouble) return { state: "stale", text: trouble, since: status.currentAt };
   if (changedAt === null || now - changedAt > QUIET_AFTER_MS) {
     return { state: "quiet", text: "connected, nothing changes", since: changedAt };
@@ -31,7 +33,7 @@ export function health(status, now) {
 }
 
 /** What the server says is wrong with its own numbers; null when nothing is. */
-function serverTrouble(progress) {
+export function serverTrouble(progress) {
   if (!progress) return null;
   const { phase, stale, completeness = {} } = progress;
   if (phase === "recovering") {
@@ -41,7 +43,7 @@ function serverTrouble(progress) {
   }
   if (phase === "starting") return "the server is starting";
   if (phase === "draining") return "the server is shutting down";
-  if (completeness.behindMs > BEHIND_MS) {
+  if (completeness.behindMs > (stale ? BEHIND_SHOWN_MS : BEHIND_MS)) {
     return `the server is behind by ${Math.round(completeness.behindMs / 1000)} s (${completeness.behindRecords} records)`;
   }
   return stale ? "the server's numbers do not move" : null;

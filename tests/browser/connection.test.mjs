@@ -228,14 +228,20 @@ test("what the server says of its own numbers makes them stale", () => {
   }
 });
 
-test("while batches flow no progress comes: one near the server's clock shows that it keeps up", () => {
+test("what the server said of its numbers stands, whatever batches come, until it says otherwise or a new connection begins", () => {
   const { last, state, advance } = live();
-  last().tell(progress(12, { phase: "recovering", stale: true }));
+  const behind = { stale: true, completeness: { behindMs: 30_000, behindRecords: 9 } };
+  last().tell(progress(12, behind));
   advance(10);
-  last().tell(batch(2, 12, 14, { up: [["p", 3]] }));
-  assert.equal(state().state, "live");
-  last().tell(progress(15, { phase: "recovering", stale: true }));
-  advance(10);
-  last().tell({ ...batch(3, 15, 16, { up: [["p", 4]] }), timestamp: 60_000 });
-  assert.equal(state().state, "stale", "a batch of long ago shows nothing");
+  last().tell({ ...batch(2, 12, 14, { up: [["p", 3]] }), timestamp: 14 });
+  assert.deepEqual([state().state, state().since], ["stale", 1_000_000], "its ticks are of now, its events are not");
+  assert.match(state().text, /behind by 30 s/);
+  last().tell(progress(15), { ...batch(3, 15, 16, { up: [["p", 4]] }), timestamp: 60_000 });
+  assert.equal(state().state, "live", "revoked");
+  last().tell(progress(17, behind));
+  last().onclose({ code: 4101, reason: "restart" });
+  advance(500);
+  last().onopen();
+  last().tell(welcome, { ...confirmed, mode: "resumed" }, batch(1, 17, 18, { from: 17, up: [["p", 5]] }));
+  assert.equal(state().state, "live", "a server that is told anew says what is wrong, and this one did not");
 });
