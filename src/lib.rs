@@ -6,6 +6,7 @@
 pub mod client;
 pub mod commands;
 pub mod config;
+mod connections;
 pub mod decode;
 pub mod engine;
 pub mod error;

@@ -7,6 +7,11 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Records that waited longer make the numbers those of the past …
+pub const LAG_MS: u64 = 5_000;
+/// … until the wait is this short again: a load at the edge is not to turn to and fro with each tick.
+const LAG_OVER_MS: u64 = 2_500;
+
 /// What the engine is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
@@ -84,14 +89,15 @@ pub struct Status(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: watch::Sender<EngineStatus>,
-    /// Tells of another kind of phase only, for the many that need not hear of every frame.
-    turns: watch::Sender<()>,
+    /// Whether the numbers lag behind the log. Tells of that and of another kind of phase only, for the many that need not
+    /// hear of every frame.
+    lagging: watch::Sender<bool>,
 }
 
 impl Default for Status {
     fn default() -> Self {
         let state = watch::Sender::new(EngineStatus::default());
-        Status(Arc::new(Shared { state, turns: watch::Sender::new(()) }))
+        Status(Arc::new(Shared { state, lagging: watch::Sender::new(false) }))
     }
 }
 
@@ -107,14 +113,17 @@ impl Status {
     /// Changes it; readers are woken when `change` says that it did.
     pub fn update_if(&self, change: impl FnOnce(&mut EngineStatus) -> bool) {
         let mut turned = false;
+        let was_lagging = self.lagging();
+        let mut lagging = was_lagging;
         self.0.state.send_if_modified(|status| {
             let before = discriminant(&status.phase);
             let changed = change(status);
             turned = discriminant(&status.phase) != before;
+            lagging = status.behind_ms > if was_lagging { LAG_OVER_MS } else { LAG_MS };
             changed
         });
-        if turned {
-            self.0.turns.send_replace(());
+        if turned || lagging != was_lagging {
+            self.0.lagging.send_replace(lagging);
         }
     }
 
@@ -130,6 +139,12 @@ impl Status {
         self.0.state.borrow().phase.clone()
     }
 
+    /// Whether what is released is so far behind the log that it is not of now.
+    #[must_use]
+    pub fn lagging(&self) -> bool {
+        *self.0.lagging.borrow()
+    }
+
     /// Whether events are taken and numbers are current.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -143,9 +158,33 @@ impl Status {
         self.0.state.subscribe()
     }
 
-    /// A receiver that sees each change to another kind of phase, and nothing else.
+    /// A receiver that sees each change to another kind of phase or of [`Status::lagging`], and nothing else.
     #[must_use]
-    pub fn turns(&self) -> watch::Receiver<()> {
-        self.0.turns.subscribe()
+    pub fn turns(&self) -> watch::Receiver<bool> {
+        self.0.lagging.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lagging_begins_late_ends_later_and_wakes_only_then() {
+        let status = Status::default();
+        let mut turns = status.turns();
+        for (behind_ms, lagging, woken) in [
+            (LAG_MS, false, false),
+            (LAG_MS + 1, true, true),
+            (LAG_MS - 1, true, false),
+            (LAG_OVER_MS + 1, true, false),
+            (LAG_OVER_MS, false, true),
+            (LAG_MS, false, false),
+        ] {
+            status.update(|status| status.behind_ms = behind_ms);
+            assert_eq!(status.lagging(), lagging, "{behind_ms} ms behind");
+            assert_eq!(turns.has_changed().expect("the status lives"), woken, "{behind_ms} ms behind");
+            turns.borrow_and_update();
+        }
     }
 }

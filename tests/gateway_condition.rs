@@ -84,6 +84,28 @@ async fn a_client_that_gets_batches_all_the_time_learns_at_once_of_another_phase
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_gets_batches_all_the_time_learns_at_once_that_they_lag_behind_the_log() {
+    let server = Server::with(live_hub(weir::hub::Config::default()), silent(), Auth::open()).await;
+    let mut frames = Frames::new(24);
+    let mut client = moving(&server, &mut frames).await;
+    for (behind_ms, stale) in [(30_000, true), (4_000, true), (0, false), (4_000, false), (6_000, true)] {
+        let told = server.status.lagging() != stale;
+        server.status.update(|status| status.behind_ms = behind_ms);
+        assert_eq!(server.status.lagging(), stale, "at {behind_ms} ms");
+        if !told {
+            continue;
+        }
+        (0..3).for_each(|_| server.hub.publish(frames.next()));
+        let said = client.find(progress).await;
+        assert_eq!((said.phase.as_str(), said.stale, said.completeness.behind_ms), ("live", stale, behind_ms));
+    }
+    // Who comes now hears it, though the server's time moves.
+    let mut client = Client::connect(server.address).await;
+    client.say(&subscribe("run_progress")).await;
+    assert!(client.find(progress).await.stale);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quiet_client_learns_at_once_of_another_phase_and_in_time_of_numbers_that_stand_still() {
     let server = Server::with(live_hub(weir::hub::Config::default()), silent(), Auth::open()).await;
     let mut frames = Frames::new(22);

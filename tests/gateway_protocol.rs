@@ -344,7 +344,7 @@ async fn limits_answer_and_those_who_ignore_them_are_closed() {
         .collect();
     client.say(&ClientMessage::Hello(Hello { v: 1, resume, ..Hello::default() })).await;
     let refused = |message| error(message).filter(|error| error.code != "rate_limited");
-    assert_eq!(client.find(refused).await.code, "too_many_subscriptions", "the thirteenth");
+    assert_eq!(client.find(refused).await.code, "too_many_subscriptions", "thirteen at once");
     drop(client);
 
     let config = Config { inbound_per_second: 2, ..quick() };

@@ -367,7 +367,8 @@ pub struct Progress {
     pub time: u64,
     /// The server's clock, epoch ms.
     pub timestamp: u64,
-    /// Whether the numbers are not those of now: the engine is not live, or has not moved for a while.
+    /// Whether the numbers are not those of now: the engine is not live, has not moved for a while or
+    /// is more than 5 s behind its log. Holds until the next `progress` of this connection says otherwise.
     pub stale: bool,
     /// What the engine does: `starting` `recovering` `live` `draining`.
     pub phase: String,

@@ -23,6 +23,8 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     /// Open connections at a time; above: 503 with Retry-After.
     pub max_connections: usize,
+    /// And from one address; 0: as many as in all.
+    pub max_connections_per_address: usize,
     /// How long a client may take to send its request's head.
     pub header_timeout: Period,
     /// How long open requests may take when the server ends.
@@ -37,6 +39,7 @@ impl Default for Server {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_connections: 10_000,
+            max_connections_per_address: 1_000,
             header_timeout: Period::from_secs(10),
             drain_timeout: Period::from_secs(10),
         }

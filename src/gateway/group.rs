@@ -10,6 +10,7 @@
 //!   are of later is taken in only by a batch that reaches that time; one whose rows are of earlier brings its own changes.
 //! - Held for a client: a position; while a batch is under way, references to its shared entries; while a snapshot is under
 //!   way, references to its rows, of which there is one a connection and a bounded number in all.
+//! - No client holds a place to collect snapshots for longer than the server takes to collect its own.
 //! - A position off the ring, or of another epoch, becomes a snapshot; no batch goes out until every subscription that
 //!   moved has its new rows, since the client takes a batch for all of them.
 
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use metrics::{counter, gauge};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_schemas::protocol::{ErrorMessage, GROUP, Mode, ServerMessage, Since, SubscriptionConfirmed, ViewSchema};
 
@@ -55,13 +57,13 @@ struct Sending {
     id: String,
     query: Arc<Query>,
     work: Work,
-    _permit: OwnedSemaphorePermit,
+    _writing: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
 enum Work {
-    Scanning(Box<Scan>),
-    Writing(Parts),
+    Scanning { scan: Box<Scan>, _place: OwnedSemaphorePermit },
+    Writing(Parts, Instant),
 }
 
 /// The batch under way.
@@ -71,6 +73,28 @@ struct BatchUnderWay {
     time: u64,
     entries: VecDeque<Bytes>,
     part: u32,
+}
+
+/// The places for snapshots, over all connections; cheap to clone.
+///
+/// Collecting one costs the server's time and takes as long as the server takes: its place is free again then. Writing one
+/// holds its rows for as long as the client takes, so there are many more places for that, and it is bounded in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshots {
+    scanning: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(scanning_max: usize, writing_max: usize) -> Snapshots {
+        Snapshots { scanning: Arc::new(Semaphore::new(scanning_max)), writing: Arc::new(Semaphore::new(writing_max)) }
+    }
+
+    /// A place to collect a snapshot, and one to write it; none when either lacks.
+    fn enter(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let scanning = Arc::clone(&self.scanning).try_acquire_owned().ok()?;
+        Some((scanning, Arc::clone(&self.writing).try_acquire_owned().ok()?))
+    }
 }
 
 /// What to do next.
@@ -98,7 +122,7 @@ pub(crate) struct Group {
     batch: Option<BatchUnderWay>,
     /// Whether the snapshot's turn comes before the next batch.
     snapshot_turn: bool,
-    snapshots: Arc<Semaphore>,
+    snapshots: Snapshots,
 }
 
 impl Drop for Group {
@@ -110,8 +134,8 @@ impl Drop for Group {
 }
 
 impl Group {
-    /// No subscriptions; `snapshots` bounds the snapshots under way over all connections.
-    pub(crate) fn new(snapshots: Arc<Semaphore>) -> Group {
+    /// No subscriptions.
+    pub(crate) fn new(snapshots: Snapshots) -> Group {
         Group {
             subscriptions: Vec::new(),
             epoch: "".into(),
@@ -156,6 +180,19 @@ impl Group {
         true
     }
 
+    /// Whether a snapshot is being collected: until it is, nothing is sent.
+    pub(crate) fn scanning(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| matches!(sending.work, Work::Scanning { .. }))
+    }
+
+    /// Since when a snapshot is being written to the client; none when none is.
+    pub(crate) fn snapshot_began_at(&self) -> Option<Instant> {
+        match self.sending.as_ref()?.work {
+            Work::Scanning { .. } => None,
+            Work::Writing(_, at) => Some(at),
+        }
+    }
+
     /// The place that the client may be told while nothing changes.
     pub(crate) fn place(&self, head: &Head) -> (Arc<str>, u64) {
         if self.lapsed() {
@@ -194,8 +231,13 @@ impl Group {
         if self.batch.is_some() {
             return self.write_batch(timestamp);
         }
-        if let Some(message) = self.admit(hub, head) {
+        if !self.scanning()
+            && let Some(message) = self.admit(hub, head)
+        {
             return message;
+        }
+        if self.scanning() {
+            return self.snapshot(hub);
         }
         if !(self.snapshot_turn && self.sending.is_some()) {
             match self.gather(hub, head) {
@@ -259,12 +301,12 @@ impl Group {
             if !head.live || self.sending.is_some() {
                 continue;
             }
-            let Ok(permit) = Arc::clone(&self.snapshots).try_acquire_owned() else { continue };
+            let Some((scanning, writing)) = self.snapshots.enter() else { continue };
             subscription.stage = Stage::Snapshot;
             let query = Arc::clone(&subscription.query);
             let scan = Scan::new(Arc::clone(&query), hub.config().snapshot_rows_max);
-            let work = Work::Scanning(Box::new(scan));
-            self.sending = Some(Sending { id: subscription.id.clone(), query, work, _permit: permit });
+            let work = Work::Scanning { scan: Box::new(scan), _place: scanning };
+            self.sending = Some(Sending { id: subscription.id.clone(), query, work, _writing: writing });
         }
         None
     }
@@ -291,7 +333,7 @@ impl Group {
     fn snapshot(&mut self, hub: &Hub) -> Next {
         let Some(sending) = &mut self.sending else { return Next::Idle };
         match &mut sending.work {
-            Work::Scanning(scan) => match scan.step(hub) {
+            Work::Scanning { scan, .. } => match scan.step(hub) {
                 Step::More => Next::Again,
                 Step::Full(_) => {
                     let error = too_large(&sending.id, &sending.query, hub.config().snapshot_rows_max);
@@ -302,7 +344,7 @@ impl Group {
                 Step::Done(snapshot) if snapshot.epoch != self.epoch => Next::Again,
                 Step::Done(snapshot) => {
                     let time = snapshot.time;
-                    sending.work = Work::Writing(Parts::new(snapshot));
+                    sending.work = Work::Writing(Parts::new(snapshot), Instant::now());
                     let id = sending.id.clone();
                     match self.subscriptions.iter().position(|subscription| subscription.id == id) {
                         Some(index) if !self.subscriptions[index].confirmed => {
@@ -312,7 +354,7 @@ impl Group {
                     }
                 }
             },
-            Work::Writing(parts) => match parts.next_part(&sending.id, &sending.query) {
+            Work::Writing(parts, _) => match parts.next_part(&sending.id, &sending.query) {
                 Some((part, rows)) => {
                     counter!("weir_gateway_snapshot_rows_total").increment(rows as u64);
                     Next::Send(part)

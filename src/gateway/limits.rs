@@ -1,13 +1,9 @@
-//! What one connection, and all of them, may take.
+//! What one connection may take.
 //!
 //! Contract: rates are token buckets that hold one second's worth; strikes are counted over a minute. Time is an argument.
-//! Connections are counted by permits that give their place back when dropped.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// Lets `per_second` through each second, and no more than that at once.
 #[derive(Debug)]
@@ -60,78 +56,6 @@ impl Strikes {
     }
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// The connections of this process; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Connections {
-    max: usize,
-    per_address_max: usize,
-    counts: Arc<Mutex<Counts>>,
-    all: Arc<watch::Sender<usize>>,
-}
-
-/// A place among the connections, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    address: Option<IpAddr>,
-    connections: Connections,
-}
-
-impl Connections {
-    /// At most `max` in all and `per_address_max` from one address (0: as many as in all).
-    pub(crate) fn new(max: usize, per_address_max: usize) -> Connections {
-        Connections { max, per_address_max, counts: Arc::default(), all: Arc::new(watch::Sender::new(0)) }
-    }
-
-    /// Takes a place, where there is one.
-    pub(crate) fn enter(&self, address: Option<IpAddr>) -> Option<Place> {
-        let mut counts = self.counts.lock().expect("no holder of this lock panics");
-        if *self.all.borrow() >= self.max {
-            return None;
-        }
-        if let Some(address) = address {
-            let count = counts.by_address.entry(address).or_default();
-            if self.per_address_max > 0 && *count >= self.per_address_max {
-                return None;
-            }
-            *count += 1;
-        }
-        self.all.send_modify(|all| *all += 1);
-        Some(Place { address, connections: self.clone() })
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        *self.all.borrow()
-    }
-
-    /// Waits until there are none.
-    pub(crate) async fn none_left(&self) {
-        let mut receiver = self.all.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let _seen = receiver.wait_for(|all| *all == 0).await;
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.connections.counts.lock().expect("no holder of this lock panics");
-        if let Some(address) = self.address
-            && let Some(count) = counts.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_address.remove(&address);
-            }
-        }
-        self.connections.all.send_modify(|all| *all -= 1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,19 +81,5 @@ mod tests {
         assert!(!strikes.strike(start + Duration::from_secs(30)));
         assert!(!strikes.strike(start + Duration::from_secs(61)), "the first is forgotten");
         assert!(strikes.strike(start + Duration::from_secs(62)));
-    }
-
-    #[test]
-    fn places_are_limited_and_given_back() {
-        let connections = Connections::new(3, 2);
-        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let first = connections.enter(Some(one)).expect("the first of one");
-        let _second = connections.enter(Some(one)).expect("the second of one");
-        assert!(connections.enter(Some(one)).is_none(), "one address has two");
-        let _third = connections.enter(Some(two)).expect("the first of two");
-        assert!(connections.enter(Some(two)).is_none(), "three in all");
-        drop(first);
-        assert_eq!(connections.count(), 2);
-        assert!(connections.enter(Some(one)).is_some());
     }
 }

@@ -30,6 +30,7 @@ mod queries;
 mod session;
 mod socket;
 
+use crate::connections::Connections;
 use crate::hub::{Head, Hub};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -40,8 +41,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
+use group::Snapshots;
 use http_error::HttpError;
-use limits::Connections;
 use metrics::counter;
 use origin::Origins;
 use progress::Condition;
@@ -60,10 +61,16 @@ pub struct Config {
     pub server_name: String,
     /// Connections in all; above: 503.
     pub connections_max: usize,
-    /// Connections from one address; 0: as many as in all.
-    pub connections_per_address_max: usize,
-    /// Snapshots under way at a time, over all connections.
+    /// Snapshots being collected at a time, over all connections.
     pub snapshots_max: usize,
+    /// And being written: each holds its rows until the client has them.
+    pub snapshots_writing_max: usize,
+    /// A client that takes longer to read a snapshot is closed.
+    pub snapshot_timeout: Duration,
+    /// Answers of `/v1/views/{view}` under way at a time.
+    pub pages_max: usize,
+    /// How long a request waits for its turn among those; after it: 503.
+    pub page_wait: Duration,
     /// Subscriptions a connection.
     pub subscriptions_max: usize,
     /// `subscribe` messages a second and connection.
@@ -91,8 +98,11 @@ impl Default for Config {
         Config {
             server_name: "weir".to_owned(),
             connections_max: 10_000,
-            connections_per_address_max: 0,
             snapshots_max: 64,
+            snapshots_writing_max: 1_024,
+            snapshot_timeout: Duration::from_secs(120),
+            pages_max: 64,
+            page_wait: Duration::from_secs(5),
             subscriptions_max: 128,
             subscribes_per_second: 10,
             inbound_per_second: 50,
@@ -116,7 +126,8 @@ pub struct Gateway {
     config: Config,
     shutdown: Shutdown,
     connections: Connections,
-    snapshots: Arc<Semaphore>,
+    snapshots: Snapshots,
+    pages: Arc<Semaphore>,
     connection_ids: AtomicU64,
 }
 
@@ -136,8 +147,9 @@ impl Gateway {
             status,
             auth,
             origins,
-            connections: Connections::new(config.connections_max, config.connections_per_address_max),
-            snapshots: Arc::new(Semaphore::new(config.snapshots_max)),
+            connections: Connections::new(config.connections_max, 0),
+            snapshots: Snapshots::new(config.snapshots_max, config.snapshots_writing_max),
+            pages: Arc::new(Semaphore::new(config.pages_max)),
             config,
             shutdown,
             connection_ids: AtomicU64::new(0),
@@ -169,7 +181,7 @@ impl Gateway {
     }
 
     fn condition(&self, head: &Head, now: Instant) -> Condition {
-        Condition::of(head, &self.status.phase(), now)
+        Condition::of(head, &self.status.phase(), self.status.lagging(), now)
     }
 
     fn progress(&self, head: &Head, condition: Condition, place: (Arc<str>, u64), timestamp: u64) -> Progress {

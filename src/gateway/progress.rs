@@ -2,7 +2,9 @@
 //!
 //! Contract: a client that was told nothing else hears where its group is at least every heartbeat, and sooner, but at most
 //! once an interval, when time or the engine's state moved. A changed [`Condition`] is told at once, also to a client that
-//! gets batches all the time: it turns a few times in a server's life, and to stale and back at most every [`STALE_AFTER`].
+//! gets batches all the time: it turns a few times in a server's life, and to stale and back at most every [`STALE_AFTER`],
+//! or as the engine falls behind and catches up. A client may take what it was told last for what holds; while that is
+//! stale it is told again every interval, batches or not, so that it knows how far.
 
 use crate::hub::Head;
 use crate::status::{EngineStatus, Phase};
@@ -24,14 +26,15 @@ impl Condition {
     /// What a client takes for granted until it is told.
     const SOUND: Condition = Condition { phase: "live", stale: false };
 
-    pub(crate) fn of(head: &Head, phase: &Phase, now: Instant) -> Condition {
+    /// `lagging`: as [`Status::lagging`](crate::status::Status::lagging).
+    pub(crate) fn of(head: &Head, phase: &Phase, lagging: bool, now: Instant) -> Condition {
         let phase = match phase {
             Phase::Starting => "starting",
             Phase::Recovering { .. } => "recovering",
             Phase::Live => "live",
             Phase::Draining => "draining",
         };
-        Condition { phase, stale: !(head.live && now < stale_at(head) && phase == "live") }
+        Condition { phase, stale: lagging || !(head.live && now < stale_at(head) && phase == "live") }
     }
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Pulse {
     heartbeat: Duration,
     interval: Duration,
     told_at: Instant,
+    /// When the last `progress` was sent.
+    said_at: Instant,
     looked_at: Instant,
     condition: Condition,
     last: Option<Progress>,
@@ -53,7 +58,15 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     pub(crate) fn new(heartbeat: Duration, interval: Duration, now: Instant) -> Pulse {
-        Pulse { heartbeat, interval, told_at: now, looked_at: now, condition: Condition::SOUND, last: None }
+        Pulse {
+            heartbeat,
+            interval,
+            told_at: now,
+            said_at: now,
+            looked_at: now,
+            condition: Condition::SOUND,
+            last: None,
+        }
     }
 
     /// Notes that the client was sent data.
@@ -69,8 +82,8 @@ impl Pulse {
     }
 
     /// Whether the client must be told before anything else.
-    pub(crate) fn turned(&self, condition: Condition) -> bool {
-        self.condition != condition
+    pub(crate) fn turned(&self, condition: Condition, now: Instant) -> bool {
+        self.condition != condition || (condition.stale && now >= self.said_at + self.interval)
     }
 
     /// Whether to send `progress` now.
@@ -83,7 +96,7 @@ impl Pulse {
 
     /// Notes that `progress` was sent.
     pub(crate) fn sent(&mut self, condition: Condition, progress: Progress, now: Instant) {
-        self.told_at = now;
+        (self.told_at, self.said_at) = (now, now);
         self.condition = condition;
         self.last = Some(progress);
     }
@@ -140,7 +153,7 @@ mod tests {
     }
 
     fn say(head: &Head, status: &EngineStatus, time: u64, at: Instant) -> Progress {
-        progress(head, status, Condition::of(head, &status.phase, at), ("e".into(), time), 0)
+        progress(head, status, Condition::of(head, &status.phase, false, at), ("e".into(), time), 0)
     }
 
     #[test]
@@ -174,6 +187,21 @@ mod tests {
         assert!(due(2, 3_100));
         assert!(!due(2, 18_099));
         assert!(due(2, 18_100), "the heartbeat");
+    }
+
+    #[test]
+    fn a_stale_client_hears_how_far_at_the_interval_though_it_gets_batches() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pulse = Pulse::new(Duration::from_secs(15), Duration::from_secs(1), start);
+        let here = head(1, true, start);
+        let lagging = Condition::of(&here, &Phase::Live, true, start);
+        assert!(pulse.turned(lagging, start), "at once");
+        pulse.sent(lagging, say(&here, &live(), 1, start), start);
+        pulse.told(at(990));
+        assert!(!pulse.turned(lagging, at(999)));
+        assert!(pulse.turned(lagging, at(1_000)), "told again");
+        assert!(pulse.turned(Condition::SOUND, at(999)), "and at once when it is over");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Contract: `GET /v1/views/{view}?column=value…&limit=&cursor=` answers rows in key order, `limit` of them (default 10,000)
 //! and, where there are more, a `cursor` for the next page. A page is exact at its `time`; the next may be of a later one.
 //! Filters are those of the WebSocket; a column given twice means either.
+//!
+//! # Cost
+//! An answer under way holds its rows, shared with the hub, and some [`CHUNK_BYTES`] of text; so many at a time, and one more
+//! waits for its turn a while and is then answered 503. A client that reads too slowly is left before the end.
 
 use crate::gateway::Gateway;
 use crate::gateway::auth::Role;
@@ -10,6 +14,7 @@ use crate::gateway::http_error::HttpError;
 use crate::hub::query::{Filters, Query, QueryError};
 use crate::hub::scan::{Scan, Snapshot, Step};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -17,13 +22,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream;
 use serde_json::{Value, json};
+use std::io;
 use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use weir_schemas::row::Row;
 use weir_schemas::row::write_json_str;
 use weir_schemas::view::{VIEWS, View, view};
 
 /// Rows of a page unless asked for otherwise.
 const LIMIT: usize = 10_000;
+/// Text of a page that is written in one go.
+const CHUNK_BYTES: usize = 32 << 10;
 
 type Pairs = Result<Parameters<Vec<(String, String)>>, QueryRejection>;
 
@@ -57,6 +69,10 @@ pub(crate) async fn rows(
     if !gateway.hub.head().live {
         return Err(HttpError::unavailable("recovering", "the server is not live yet: it replays its log", 1));
     }
+    let turn = tokio::time::timeout(gateway.config.page_wait, Arc::clone(&gateway.pages).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(HttpError::unavailable("busy", "all places for such answers are taken for now", 1));
+    };
     let mut scan = Scan::new(Arc::new(query), page.limit).after(page.after);
     let (snapshot, more) = loop {
         match scan.step(&gateway.hub) {
@@ -65,7 +81,12 @@ pub(crate) async fn rows(
             Step::Full(snapshot) => break (snapshot, true),
         }
     };
-    let body = write_page(view, snapshot, more).await;
+    let until = Instant::now() + gateway.config.snapshot_timeout;
+    let mut text = PageText::new(view, snapshot, more, until, turn);
+    let body = match text.next() {
+        Some(Ok(whole)) if text.rest.is_none() => Body::from(whole),
+        first => Body::from_stream(stream::iter(first.into_iter().chain(text))),
+    };
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response())
 }
 
@@ -100,28 +121,68 @@ fn bad_request(code: &'static str, message: String) -> HttpError {
     HttpError::new(StatusCode::BAD_REQUEST, code, message)
 }
 
-async fn write_page(view: &View, snapshot: Snapshot, more: bool) -> String {
-    let rows = snapshot.views.into_iter().next().map(|(_, rows)| rows).unwrap_or_default();
-    let mut text = String::from("{\"view\":");
-    write_json_str(view.name, &mut text);
-    text.push_str(",\"epoch\":");
-    write_json_str(&snapshot.epoch, &mut text);
-    text.push_str(&format!(",\"time\":{},\"schema\":{},\"rows\":[", snapshot.time, schema(view)));
-    for (index, row) in rows.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        row.write_json(view, &mut text);
-        if index % 1_000 == 999 {
-            tokio::task::yield_now().await;
-        }
+/// A page as text, made as the client takes it.
+struct PageText {
+    view: &'static View,
+    /// What has not been given yet; none after the end.
+    rest: Option<Rest>,
+    /// A client that has not taken it by then does without.
+    until: Instant,
+    _turn: OwnedSemaphorePermit,
+}
+
+struct Rest {
+    /// Before the rows that are left.
+    head: String,
+    rows: std::vec::IntoIter<Row>,
+    /// After them.
+    tail: String,
+}
+
+impl PageText {
+    fn new(
+        view: &'static View,
+        snapshot: Snapshot,
+        more: bool,
+        until: Instant,
+        turn: OwnedSemaphorePermit,
+    ) -> PageText {
+        let rows = snapshot.views.into_iter().next().map(|(_, rows)| rows).unwrap_or_default();
+        let mut head = String::from("{\"view\":");
+        write_json_str(view.name, &mut head);
+        head.push_str(",\"epoch\":");
+        write_json_str(&snapshot.epoch, &mut head);
+        head.push_str(&format!(",\"time\":{},\"schema\":{},\"rows\":[", snapshot.time, schema(view)));
+        let tail = match rows.last().filter(|_| more) {
+            Some(last) => format!("],\"cursor\":\"{}\"}}", URL_SAFE_NO_PAD.encode(last.prefix(view.key))),
+            None => "]}".to_owned(),
+        };
+        PageText { view, rest: Some(Rest { head, rows: rows.into_iter(), tail }), until, _turn: turn }
     }
-    text.push(']');
-    if let (true, Some(last)) = (more, rows.last()) {
-        text.push_str(&format!(",\"cursor\":\"{}\"", URL_SAFE_NO_PAD.encode(last.prefix(view.key))));
+}
+
+impl Iterator for PageText {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rest = self.rest.take()?;
+        if Instant::now() > self.until {
+            return Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the page is read too slowly")));
+        }
+        let mut text = std::mem::take(&mut rest.head);
+        while text.len() < CHUNK_BYTES {
+            let Some(row) = rest.rows.next() else {
+                text.push_str(&rest.tail);
+                return Some(Ok(text));
+            };
+            row.write_json(self.view, &mut text);
+            if rest.rows.len() > 0 {
+                text.push(',');
+            }
+        }
+        self.rest = Some(rest);
+        Some(Ok(text))
     }
-    text.push('}');
-    text
 }
 
 fn schema(view: &View) -> Value {

@@ -4,13 +4,18 @@
 //! send, then, when nothing else was told for a while, `progress`. A changed condition of the server goes before the group's data.
 //!
 //! # Invariants
-//! Bounded: a client that sends faster than it reads answers is not read from. A client is left only when it breaks the
-//! protocol's limits, when not one byte drained for the configured time, or when the server ends.
+//! Bounded: a client that sends faster than it reads answers is not read from, and one message makes at most as many answers
+//! as there may be subscriptions. A client is left only when it breaks the protocol's limits, when not one byte drained for
+//! the configured time, when a snapshot took longer to drain than it may, or when the server ends.
+//!
+//! # Cost
+//! A client that was not let in yet is looked at when it speaks and when its time is over, and at no other time.
 
+use crate::connections::Place;
 use crate::gateway::Gateway;
 use crate::gateway::auth::{Identity, Role};
 use crate::gateway::group::{Group, Next, to_json};
-use crate::gateway::limits::{Bucket, Place, Strikes};
+use crate::gateway::limits::{Bucket, Strikes};
 use crate::gateway::options;
 use crate::gateway::progress::{Condition, Pulse, stale_at};
 use crate::gateway::socket::{Event, Socket};
@@ -22,7 +27,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use weir_schemas::protocol::{
-    ClientMessage, CloseCode, ErrorMessage, Hello, Progress, ServerMessage, Subscribe, VERSION, WelcomeLimits,
+    ClientMessage, CloseCode, ErrorMessage, Hello, InvalidMessage, Progress, ServerMessage, Subscribe, VERSION,
+    WelcomeLimits,
 };
 
 /// Answers that wait to be sent; above, the client is not read from.
@@ -42,6 +48,7 @@ type Flow = Result<(), End>;
 #[derive(Debug)]
 enum End {
     Gone,
+    Left,
     Close(Close),
 }
 
@@ -54,12 +61,13 @@ pub(crate) struct Session {
     gateway: Arc<Gateway>,
     socket: Socket,
     head: watch::Receiver<Head>,
-    turns: watch::Receiver<()>,
+    turns: watch::Receiver<bool>,
     id: String,
     identity: Option<Identity>,
     group: Group,
     answers: VecDeque<String>,
     inbound: Bucket,
+    controls: Bucket,
     subscribes: Bucket,
     refusals: Strikes,
     malformed: Strikes,
@@ -90,9 +98,10 @@ impl Session {
             turns: gateway.status.turns(),
             id: gateway.next_connection_id(),
             identity: None,
-            group: Group::new(Arc::clone(&gateway.snapshots)),
+            group: Group::new(gateway.snapshots.clone()),
             answers: VecDeque::new(),
             inbound: Bucket::new(config.inbound_per_second, now),
+            controls: Bucket::new(config.inbound_per_second, now),
             subscribes: Bucket::new(config.subscribes_per_second, now),
             refusals: Strikes::new(REFUSALS_MAX),
             malformed: Strikes::new(MALFORMED_MAX),
@@ -123,6 +132,10 @@ impl Session {
         };
         match end {
             End::Gone => counter!("weir_gateway_closes_total", "code" => "gone").increment(1),
+            End::Left => {
+                counter!("weir_gateway_closes_total", "code" => "left").increment(1);
+                self.socket.leave(self.gateway.config.close_timeout).await;
+            }
             End::Close(Close(code, reason)) => {
                 counter!("weir_gateway_closes_total", "code" => code.to_string()).increment(1);
                 tracing::debug!(connection = %self.id, code = code.number(), reason, "closing");
@@ -152,13 +165,13 @@ impl Session {
         }
         self.check(now)?;
         let deadline = tokio::time::Instant::from_std(self.deadline(now));
-        let writing = self.socket.writing();
+        let moved = !self.socket.writing() && self.identity.is_some();
         let read = self.answers.len() < ANSWERS_MAX;
         let shutdown = self.gateway.shutdown.clone();
         tokio::select! {
             event = self.socket.event(read) => self.take(event),
-            _moved = self.head.changed(), if !writing => Ok(()),
-            _turned = self.turns.changed(), if !writing => Ok(()),
+            _moved = self.head.changed(), if moved => Ok(()),
+            _turned = self.turns.changed(), if moved => Ok(()),
             () = tokio::time::sleep_until(deadline) => Ok(()),
             () = shutdown.wait() => Ok(()),
         }
@@ -173,7 +186,9 @@ impl Session {
 
     /// The next message to send.
     fn next(&mut self, now: Instant) -> Next {
-        if let Some(answer) = self.answers.pop_front() {
+        // A place to collect a snapshot is held for as long as the server takes, never for as long as the client does.
+        let scanning = self.group.scanning();
+        if !scanning && let Some(answer) = self.answers.pop_front() {
             return Next::Send(answer);
         }
         if self.identity.is_none() {
@@ -182,7 +197,7 @@ impl Session {
         let head = self.head.borrow_and_update().clone();
         let timestamp = unix_ms();
         let condition = self.gateway.condition(&head, now);
-        if self.pulse.turned(condition) && self.group.between_messages(&head) {
+        if !scanning && self.pulse.turned(condition, now) && self.group.between_messages(&head) {
             let progress = self.gateway.progress(&head, condition, self.group.place(&head), timestamp);
             return self.progress(condition, progress, now);
         }
@@ -207,15 +222,17 @@ impl Session {
     /// When to look again though nothing happened.
     fn deadline(&self, now: Instant) -> Instant {
         let config = &self.gateway.config;
-        if self.socket.writing() {
-            return self.drained_at + config.drain_timeout;
+        let writing = self.socket.writing();
+        let ours = if writing { self.drained_at + config.drain_timeout } else { self.ping_at };
+        if self.identity.is_none() {
+            return ours.min(self.opened_at + config.hello_timeout);
         }
-        let mut next = self.ping_at.min(self.pulse.next());
+        if writing {
+            return self.group.snapshot_began_at().map_or(ours, |at| ours.min(at + config.snapshot_timeout));
+        }
+        let next = ours.min(self.pulse.next());
         let stale_at = stale_at(&self.head.borrow());
-        if now < stale_at {
-            next = next.min(stale_at);
-        }
-        if self.identity.is_some() { next } else { next.min(self.opened_at + config.hello_timeout) }
+        if now < stale_at { next.min(stale_at) } else { next }
     }
 
     /// Whether the client may stay.
@@ -234,13 +251,25 @@ impl Session {
         } else if now >= self.drained_at + config.drain_timeout {
             return Err(close(CloseCode::NoProgress, "nothing was read for too long"));
         }
+        if self.group.snapshot_began_at().is_some_and(|at| now >= at + config.snapshot_timeout) {
+            return Err(close(CloseCode::NoProgress, "a snapshot was read too slowly"));
+        }
         Ok(())
     }
 
     fn take(&mut self, event: Event) -> Flow {
         match event {
-            Event::Text(text) => self.hear(&text),
-            Event::Other | Event::Flushed => Ok(()),
+            Event::Text(text) => self.hear(|| ClientMessage::parse(&text)),
+            Event::Binary => self.hear(|| {
+                let problem = "a binary frame: messages are text".to_owned();
+                Err(InvalidMessage { problem, subscription_id: None })
+            }),
+            Event::Control => {
+                let now = Instant::now();
+                if self.controls.take(now).is_err() { self.refuse(now) } else { Ok(()) }
+            }
+            Event::Flushed => Ok(()),
+            Event::Leaves => Err(End::Left),
             Event::Gone => Err(End::Gone),
             Event::Broken(problem) => {
                 tracing::debug!(connection = %self.id, problem, "not understood");
@@ -249,14 +278,14 @@ impl Session {
         }
     }
 
-    /// Acts on a message.
-    fn hear(&mut self, text: &str) -> Flow {
+    /// Acts on a message, which is looked at only within the rate.
+    fn hear(&mut self, message: impl FnOnce() -> Result<ClientMessage, InvalidMessage>) -> Flow {
         let now = Instant::now();
         if let Err(wait) = self.inbound.take(now) {
             self.answer_later("Message rate limit exceeded", wait, None);
             return self.refuse(now);
         }
-        match ClientMessage::parse(text) {
+        match message() {
             Ok(ClientMessage::Hello(hello)) => self.hello(hello),
             Ok(ClientMessage::Auth { token }) => self.authenticate(Some(&token)),
             Ok(ClientMessage::Ping { id }) => {
@@ -324,6 +353,11 @@ impl Session {
         }
         if hello.token.is_some() || self.identity.is_none() {
             self.authenticate(hello.token.as_deref())?;
+        }
+        let max = self.gateway.config.subscriptions_max;
+        if hello.resume.len() > max {
+            self.answer_error("too_many_subscriptions", format!("a connection has at most {max} subscriptions"), None);
+            return Ok(());
         }
         for subscribe in hello.resume {
             self.subscribe(subscribe);

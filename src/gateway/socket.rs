@@ -30,7 +30,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use weir_schemas::protocol::{CloseCode, SUBPROTOCOL};
@@ -70,12 +70,16 @@ impl AsyncWrite for Counted {
 pub(crate) enum Event {
     /// The client said something.
     Text(String),
-    /// The client sent a frame that carries no message of the protocol.
-    Other,
+    /// The client sent a binary message, of which the protocol has none.
+    Binary,
+    /// The client sent a ping, which is answered, or a pong.
+    Control,
     /// A message that is over the limit, or bytes that are no WebSocket: the socket is of no more use for reading.
     Broken(String),
     /// The message under way has left.
     Flushed,
+    /// The client says that it leaves, and waits for its close frame to come back: [`Socket::leave`].
+    Leaves,
     /// The client is gone.
     Gone,
 }
@@ -140,8 +144,10 @@ impl Socket {
         }
         Poll::Ready(match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
             Some(Ok(Message::Text(text))) => Event::Text(text.as_str().to_owned()),
-            Some(Ok(Message::Close(_))) | None => Event::Gone,
-            Some(Ok(_)) => Event::Other,
+            Some(Ok(Message::Binary(_))) => Event::Binary,
+            Some(Ok(Message::Close(_))) => Event::Leaves,
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Event::Control,
+            Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => Event::Gone,
             Some(Err(error @ (WsError::Capacity(_) | WsError::Protocol(_) | WsError::Utf8(_)))) => {
                 Event::Broken(error.to_string())
             }
@@ -165,6 +171,13 @@ impl Socket {
         ready!(inner.poll_flush(cx))?;
         self.flushing = false;
         Poll::Ready(Ok(true))
+    }
+
+    /// Lets what is under way and the answer to the client's close frame leave, within the time given.
+    pub(crate) async fn leave(&mut self, at_most: Duration) {
+        // The answer waits in the crate for the next read, which then says that there is nothing more.
+        let farewell = async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut self.inner).poll_next(cx)).await {} };
+        let _left = tokio::time::timeout(at_most, farewell).await;
     }
 
     /// Says why, and ends; a client that does not answer within the time given is left.

@@ -58,6 +58,9 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     http::bind(address).map_err(|source| ServeError::Listen { address, source })
 }
 
+/// A client that takes not one byte of an answer for so long is closed, as one of the WebSocket is.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Starts everything; requests are answered when it returns.
 ///
 /// # Errors
@@ -94,8 +97,10 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
         .merge(guard::writers_only(ingest, auth, origins));
     let limits = http::Limits {
         connections_max: config.server.max_connections,
+        connections_per_address_max: config.server.max_connections_per_address,
         header_timeout: config.server.header_timeout.duration(),
         drain_timeout: config.server.drain_timeout.duration(),
+        write_timeout: WRITE_TIMEOUT,
     };
     let http = task::spawn("http", http::serve(listener, router, limits, shutdown.clone()));
     Ok(Server { address, status, shutdown, http, gateway, engine, drain_timeout: limits.drain_timeout, storage })

@@ -23,8 +23,10 @@ impl Drop for Served {
 
 pub(crate) const LIMITS: http::Limits = http::Limits {
     connections_max: 1_000,
+    connections_per_address_max: 0,
     header_timeout: Duration::from_secs(10),
     drain_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(30),
 };
 
 /// Serves on a free port.

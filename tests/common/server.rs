@@ -33,8 +33,10 @@ impl Server {
         let address = listener.local_addr().expect("is bound");
         let limits = weir::http::Limits {
             connections_max: 1_000,
+            connections_per_address_max: 0,
             header_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
         };
         let served = weir::http::serve(listener, router(Arc::clone(&gateway)), limits, shutdown.clone());
         weir::task::spawn("http", served);

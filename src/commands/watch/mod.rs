@@ -13,6 +13,7 @@ mod table;
 use super::{Exit, Failure};
 use crate::serve;
 use crate::shutdown::Shutdown;
+use crate::status::LAG_MS;
 use connection::{Connection, Lost};
 use fold::Fold;
 use output::{Screen, Written, write_lines};
@@ -155,6 +156,8 @@ struct Watch {
     loaded: bool,
     lost: Option<String>,
     progress: Option<Progress>,
+    /// What the server last said of its numbers on this connection; it holds until the next word.
+    condition: Option<Progress>,
     heard_at: Instant,
     changed_at: Instant,
     drawn_at: Option<Instant>,
@@ -178,6 +181,7 @@ impl Watch {
             loaded: false,
             lost: None,
             progress: None,
+            condition: None,
             heard_at: now,
             changed_at: now,
             drawn_at: None,
@@ -198,6 +202,7 @@ impl Watch {
                 return Err(failure(&lost));
             }
             self.fold.disconnect();
+            self.condition = None;
             self.lost = Some(lost.reason);
             connection = loop {
                 if !self.pause(pause).await? {
@@ -240,6 +245,7 @@ impl Watch {
         match &message {
             ServerMessage::Progress(progress) => {
                 self.progress = Some(progress.clone());
+                self.condition = self.progress.clone();
                 self.dirty = true;
             }
             ServerMessage::Error(error) => return refused(error),
@@ -286,10 +292,10 @@ impl Watch {
     }
 
     fn status(&self) -> Status {
-        let health = match (&self.lost, &self.progress) {
+        let health = match (&self.lost, self.condition.as_ref().and_then(trouble)) {
             (Some(reason), _) => Health::Stale(format!("{reason}; connecting again")),
             _ if self.heard_at.elapsed() > HEARTBEATS_MISSED => Health::Stale("the server says nothing".to_owned()),
-            (None, Some(progress)) if progress.stale => Health::Stale(format!("the server is {}", progress.phase)),
+            (None, Some(trouble)) => Health::Stale(trouble),
             _ if !self.loaded => Health::Connecting,
             _ if self.changed_at.elapsed() > QUIET => Health::Quiet,
             _ => Health::Live,
@@ -337,6 +343,19 @@ fn refused(error: &ErrorMessage) -> Result<Next, Failure> {
     Err(Failure::new(if denied { Exit::Failed } else { Exit::Usage }, &refusal))
 }
 
+/// What the server says is wrong with its numbers, in words; nothing when they are of now.
+fn trouble(progress: &Progress) -> Option<String> {
+    let behind_ms = progress.completeness.behind_ms;
+    if !progress.stale && behind_ms <= LAG_MS {
+        return None;
+    }
+    Some(match progress.phase.as_str() {
+        "live" if behind_ms >= 1_000 => format!("the server is behind by {} s", behind_ms / 1_000),
+        "live" => "the server's numbers do not move".to_owned(),
+        phase => format!("the server is {phase}"),
+    })
+}
+
 /// What is not in yet, in words.
 fn completeness(progress: &Progress) -> String {
     let all = &progress.completeness;
@@ -353,4 +372,48 @@ fn completeness(progress: &Progress) -> String {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn progress(stale: bool, phase: &str, behind_ms: u64) -> ServerMessage {
+        let completeness = json!({"upTo": 9, "runningRuns": 1, "openStreams": 0, "notSeen": 0,
+            "behindRecords": behind_ms, "behindMs": behind_ms});
+        let progress = json!({"type": "progress", "group": 1, "epoch": "e", "time": 9, "timestamp": 9, "stale": stale,
+            "phase": phase, "completeness": completeness});
+        serde_json::from_value(progress).expect("a message")
+    }
+
+    #[tokio::test]
+    async fn numbers_behind_the_log_are_stale_until_the_server_says_otherwise_whatever_batches_come() {
+        let args = Args {
+            channel: "run_progress".to_owned(),
+            filters: Vec::new(),
+            to: String::new(),
+            token: None,
+            json: true,
+            once: false,
+        };
+        let mut watch = Watch::new(args, String::new(), Shutdown::default()).expect("no screen is needed");
+        watch.loaded = true;
+        let batch = json!({"type": "batch", "sequence": 1, "timestamp": 9, "epoch": "e", "group": 1, "from": 5, "time": 9,
+            "net": true, "messages": []});
+        for (stale, phase, behind_ms, wanted) in [
+            (true, "live", 30_000, Health::Stale("the server is behind by 30 s".to_owned())),
+            (false, "live", 0, Health::Live),
+            (false, "live", LAG_MS + 1, Health::Stale("the server is behind by 5 s".to_owned())),
+            (true, "live", 0, Health::Stale("the server's numbers do not move".to_owned())),
+            (true, "recovering", 0, Health::Stale("the server is recovering".to_owned())),
+        ] {
+            for message in
+                [progress(stale, phase, behind_ms), serde_json::from_value(batch.clone()).expect("a message")]
+            {
+                assert!(matches!(watch.take(message), Ok(Next::On)));
+            }
+            assert_eq!(watch.status().health, wanted);
+        }
+    }
 }
