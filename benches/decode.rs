@@ -1,4 +1,4 @@
-//! How fast bytes become events: TestEvent JSON, a batch's items, JUnit XML.
+//! How fast bytes become events: TestEvent JSON, the compact form for the dataflow, a batch's items, JUnit XML.
 //!
 //! The events are a mix as a fleet sends it: starts and ends of cases, failures with stacks (escapes, so their strings are
 //! copied), suites, coverage, a few with unknown fields. Prints events/s, ns an event and MB/s by processor time, p50 and p99
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use weir::decode::batch::split_batch;
 use weir::decode::event::decode_event;
 use weir::decode::{Context, Format, decode};
+use weir_dataflows::input::{Event, Interner, Position};
 use weir_schemas::limits::Limits;
 
 const EVENTS: usize = 100_000;
@@ -32,6 +33,18 @@ fn main() {
             let start = Instant::now();
             for event in block {
                 black_box(decode_event(black_box(event.as_bytes()), &limits).expect("is good"));
+            }
+            blocks.push(start.elapsed());
+        }
+    });
+    let decoded: Vec<_> =
+        events.iter().map(|event| decode_event(event.as_bytes(), &limits).expect("is good")).collect();
+    let mut interner = Interner::default();
+    measure("Event::new, its names known", events.len(), bytes, |blocks| {
+        for block in decoded.chunks(BLOCK) {
+            let start = Instant::now();
+            for event in block {
+                black_box(Event::new(black_box(event), Position::default(), &limits, &mut interner));
             }
             blocks.push(start.elapsed());
         }

@@ -8,14 +8,15 @@
 //! Long texts are cut here, once, visibly. Event times are as sent; operators clamp them to the tick.
 //!
 //! # Cost
-//! One allocation an event of about 240 bytes, a look-up of 20 to 50 ns for its names, its stream's name and its origin
-//! each; the names themselves are made once a test and run.
+//! One allocation an event of about 240 bytes; a hash and a look-up each for its names, its stream and its origin. Names and
+//! the identities behind them are made once a test and run.
 
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 use weir_schemas::event::{EventType, Severity, TestEvent};
-use weir_schemas::id::{Id, run_id, shorten, test_id, test_name_text, test_text};
+use weir_schemas::id::{Id, run_id, shorten, test_name_text, test_text};
 use weir_schemas::limits::{Limits, cut};
 use weir_schemas::outcome::Outcome;
 
@@ -240,31 +241,19 @@ impl Event {
     /// The compact form of a decoded event.
     #[must_use]
     pub fn new(event: &TestEvent<'_>, position: Position, limits: &Limits, interner: &mut Interner) -> Event {
-        let origin = interner.origin(event, limits);
-        let (data, project) = (&event.data, &*origin.project);
-        let name = |text: &str| cut(text, limits.name).into_owned();
-        let suite = event.suite().map(|suite| shorten(suite, limits.name).into_owned()).unwrap_or_default();
-        let suite_name = match data.test_suite_name.as_deref() {
-            Some(words) if !words.is_empty() => name(words),
-            _ => suite.clone(),
-        };
-        let variant = event.metadata.variant.as_deref().unwrap_or_default();
-        let test_name = event.test_name().map(name).unwrap_or_default();
-        let test_text = match (event.test_id(), event.test_name()) {
-            (Some(id), _) => test_text(id, variant, limits.name),
-            (None, Some(words)) => test_name_text(project, event.suite().unwrap_or_default(), words, variant),
-            (None, None) => String::new(),
-        };
+        let (origin, data) = (interner.origin(event, limits), &event.data);
+        let Known { names, run, suite, test } = interner.names(&origin.project, event, limits);
+        let (stream, stream_name) = interner.stream(&event.stream_id);
         Event {
             position,
             id: Id::of(&[&event.event_id]),
-            stream: Id::of(&["stream", &event.stream_id]),
+            stream,
             version: event.version,
             kind: event.event_type,
             at: event.timestamp.0,
-            run: run_id(project, event.run()),
-            suite: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
-            test: event.names_a_test().then(|| test_id(project, &test_text)),
+            run,
+            suite,
+            test,
             outcome: event.outcome(),
             attempt: data.attempt,
             duration_us: data.duration.map(micros),
@@ -272,8 +261,8 @@ impl Event {
             planned_shards: data.planned_shards,
             withdraws: withdraws(event),
             report: event.metadata.source.is_some(),
-            stream_name: interner.text(&event.stream_id),
-            names: interner.names([project, event.run(), &suite, &suite_name, &test_text, &test_name]),
+            stream_name,
+            names,
             origin,
             error: error_text(event, limits),
         }
@@ -314,9 +303,18 @@ fn error_text(event: &TestEvent<'_>, limits: &Limits) -> Option<Arc<ErrorText>> 
 /// use is carried over when it is next seen. So memory is bounded and what is current stays shared.
 pub struct Interner {
     texts: [Map<Id, Text>; 2],
-    names: [Map<Id, Arc<Names>>; 2],
+    names: [Map<Id, Known>; 2],
     origins: [Map<Id, Arc<Origin>>; 2],
     capacity: usize,
+}
+
+/// Names and the identities behind them: `Event::run`, `suite` and `test`.
+#[derive(Clone)]
+struct Known {
+    names: Arc<Names>,
+    run: Id,
+    suite: Id,
+    test: Option<Id>,
 }
 
 impl Default for Interner {
@@ -338,13 +336,42 @@ impl Interner {
         shared(&mut self.texts, self.capacity, Id::of(&[text]), || Text::from(text))
     }
 
-    /// The shared names: project, run, suite, its name, test, its name.
-    fn names(&mut self, words: [&str; 6]) -> Arc<Names> {
+    fn stream(&mut self, stream: &str) -> (Id, Text) {
+        let id = Id::of(&["stream", stream]);
+        (id, shared(&mut self.texts, self.capacity, id, || Text::from(stream)))
+    }
+
+    /// The names of an event of `project`, which is cut already, and the identities behind them.
+    fn names(&mut self, project: &str, event: &TestEvent<'_>, limits: &Limits) -> Known {
+        let suite_name = event.data.test_suite_name.as_deref().filter(|name| !name.is_empty());
+        let variant = event.metadata.variant.as_deref().unwrap_or_default();
+        // What is empty is absent, so these seven say all.
+        let words = [event.suite(), suite_name, event.test_id(), event.test_name()].map(Option::unwrap_or_default);
+        let [suite, _, test_id, test_name] = words;
+        let key = Id::of(&[project, event.run(), words[0], words[1], words[2], words[3], variant]);
         let Interner { texts, names, capacity, .. } = self;
-        shared(names, *capacity, Id::of(&words), || {
-            let [project, run, suite, suite_name, test, test_name] =
-                words.map(|word| shared(texts, *capacity, Id::of(&[word]), || Text::from(word)));
-            Arc::new(Names { project, run, suite, suite_name, test, test_name })
+        shared(names, *capacity, key, || {
+            let test = match (test_id, test_name) {
+                ("", "") => String::new(),
+                ("", name) => test_name_text(project, suite, name, variant),
+                (id, _) => test_text(id, variant, limits.name),
+            };
+            let suite = shorten(suite, limits.name);
+            let suite_name = suite_name.map_or(Cow::Borrowed(&*suite), |name| cut(name, limits.name));
+            let mut text = |text: &str| shared(texts, *capacity, Id::of(&[text]), || Text::from(text));
+            Known {
+                run: run_id(project, event.run()),
+                suite: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
+                test: (!test.is_empty()).then(|| weir_schemas::id::test_id(project, &test)),
+                names: Arc::new(Names {
+                    project: text(project),
+                    run: text(event.run()),
+                    suite: text(&suite),
+                    suite_name: text(&suite_name),
+                    test: text(&test),
+                    test_name: text(&cut(test_name, limits.name)),
+                }),
+            }
         })
     }
 
@@ -420,7 +447,7 @@ mod tests {
         assert_eq!(event.duration_us, Some(1_235));
         assert_eq!(event.outcome, Some(Outcome::Failed));
         assert_eq!(&*event.names.suite, "unit");
-        assert_eq!(event.test, Some(test_id("web", &event.names.test)));
+        assert_eq!(event.test, Some(weir_schemas::id::test_id("web", &event.names.test)));
         assert_eq!(event.origin.branch.as_deref(), Some("main"));
     }
 

@@ -14,7 +14,10 @@
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Up to how many bytes, with their lengths, names are hashed at once.
+const SHORT: usize = 512;
 
 /// A 128-bit content hash that stands for one or several names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +27,21 @@ impl Id {
     /// The identity of a sequence of parts.
     #[must_use]
     pub fn of(parts: &[&str]) -> Id {
+        // Short names are hashed at once: a running hash has half a KiB to set up.
+        let mut bytes = [0; SHORT];
+        let mut len = 0;
+        for part in parts {
+            let end = len + 8 + part.len();
+            let Some(room) = bytes.get_mut(len..end) else { return Id::of_long(parts) };
+            room[..8].copy_from_slice(&(part.len() as u64).to_le_bytes());
+            room[8..].copy_from_slice(part.as_bytes());
+            len = end;
+        }
+        Id(xxh3_128(&bytes[..len]))
+    }
+
+    #[cold]
+    fn of_long(parts: &[&str]) -> Id {
         let mut hash = IdBuilder::default();
         for part in parts {
             hash.push(part.as_bytes());
@@ -128,6 +146,14 @@ mod tests {
 
     const VECTOR_AB: &str = "4e8071d3974d16754bcb794c7d699bd6";
     const VECTOR_RUN: &str = "f2d372662760d7316a07bd62df611bee";
+
+    #[test]
+    fn short_and_long_names_are_hashed_alike() {
+        for len in [0, 1, 100, SHORT - 17, SHORT - 16, SHORT - 15, 2 * SHORT] {
+            let long = "x".repeat(len);
+            assert_eq!(Id::of(&["", &long]), Id::of_long(&["", &long]), "{len}");
+        }
+    }
 
     #[test]
     fn borders_between_parts_count() {
