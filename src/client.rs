@@ -2,15 +2,18 @@
 //!
 //! Contract: [`Client::post`] gives a body to the server and returns what it said, by a deadline that covers everything:
 //! name resolution, connecting, sending and reading the reply. What did not work is [`Refused::Passing`] (the same may
-//! work later) or [`Refused::Permanent`] (it never will); that is decided here and nowhere else.
+//! work later), [`Refused::Misdirected`] (it would work with another token or address) or [`Refused::Permanent`] (the body
+//! itself will never be taken); that is decided here and nowhere else.
 //!
 //! # Invariants
+//! A server on this machine is spoken to directly, whatever proxies the environment names.
 //! Redirects are not followed: a body is never given to a server that nobody named, nor is the token. At most
 //! [`REPLY_BYTES_MAX`] of a reply are read. Plain `http` needs no certificates on the machine.
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -74,7 +77,13 @@ pub enum Refused {
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// It will never be taken as it is.
+    /// Nothing is wrong with the body: the token or the address has to be mended first.
+    #[error("{reason}")]
+    Misdirected {
+        /// A sentence for people.
+        reason: String,
+    },
+    /// The body will never be taken as it is.
     #[error("{reason}")]
     Permanent {
         /// A sentence for people.
@@ -91,7 +100,8 @@ impl Client {
         let base = base(url)?;
         install_tls();
         let mut headers = HeaderMap::new();
-        if let Some(token) = token {
+        // A token that was read from a file ends in a line break, and a secret that a CI system does not give is empty.
+        if let Some(token) = token.map(str::trim).filter(|token| !token.is_empty()) {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -102,6 +112,9 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none());
         if base.starts_with("http:") {
             builder = builder.tls_certs_only([]);
+        }
+        if on_this_machine(&base) {
+            builder = builder.no_proxy();
         }
         let http = builder.build().map_err(ClientError::Tls)?;
         Ok(Client { http, base })
@@ -172,40 +185,69 @@ pub(crate) fn base(url: &str) -> Result<String, ClientError> {
     Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
+/// Whether an address is this machine's own: no proxy could reach what it names.
+fn on_this_machine(base: &str) -> bool {
+    let url = Url::parse(base).ok();
+    url.as_ref().and_then(Url::host_str).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
+    })
+}
+
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     // The other form, a date, is not used by Weir, and a clock may be wrong.
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Permanent or passing, decided by the status.
+/// What a refusal is, decided by the status.
 fn refused(status: StatusCode, retry_after: Option<Duration>, location: Option<&str>, body: &[u8]) -> Refused {
-    let said = said(body);
+    let said = Said::of(body);
     if let (true, Some(location)) = (status.is_redirection(), location) {
-        return Refused::Permanent { reason: format!("the server has moved to {location}: give that address") };
+        return Refused::Misdirected { reason: format!("the server has moved to {location}: give that address") };
     }
-    let reason =
-        format!("{}{}{said}", status.as_u16(), status.canonical_reason().map_or(String::new(), |r| format!(" {r}")));
+    let word = status.canonical_reason().map_or(String::new(), |word| format!(" {word}"));
+    let reason = format!("{}{word}{}", status.as_u16(), said.sentence);
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Refused::Passing { reason, retry_after }
         }
-        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Refused::Permanent { reason },
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Refused::Misdirected { reason },
         status if status.is_server_error() => Refused::Passing { reason, retry_after },
-        _ => Refused::Permanent { reason },
+        // Other servers say so as well when plain HTTP comes where they expect TLS.
+        StatusCode::BAD_REQUEST if !said.by_weir => Refused::Misdirected { reason },
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::URI_TOO_LONG
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Refused::Permanent { reason },
+        _ => Refused::Misdirected { reason },
     }
 }
 
-/// The sentence in an error's body: Weir's own, or the first line of somebody else's.
-fn said(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        error: String,
+/// What the body of a refusal says.
+struct Said {
+    /// To be put behind the status; empty if it says nothing.
+    sentence: String,
+    /// Whether it has the form of Weir's own.
+    by_weir: bool,
+}
+
+impl Said {
+    /// The sentence in an error's body: Weir's own, or the first line of somebody else's.
+    fn of(body: &[u8]) -> Said {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            error: String,
+        }
+        let (text, by_weir) = match serde_json::from_slice::<Body>(body) {
+            Ok(Body { error }) => (error, true),
+            Err(_) => {
+                (String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect(), false)
+            }
+        };
+        let sentence = if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) };
+        Said { sentence, by_weir }
     }
-    let text = match serde_json::from_slice::<Body>(body) {
-        Ok(Body { error }) => error,
-        Err(_) => String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect(),
-    };
-    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
 }
 
 #[cfg(test)]
@@ -222,17 +264,26 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_told_from_what_stays() {
-        let passing = |status: u16| {
+    fn what_passes_is_told_from_what_stays_and_from_what_the_caller_has_to_mend() {
+        let kind = |status: u16, body: &[u8]| {
             let status = StatusCode::from_u16(status).expect("a status");
-            matches!(refused(status, None, None, b""), Refused::Passing { .. })
+            match refused(status, None, None, body) {
+                Refused::Passing { .. } => "passing",
+                Refused::Misdirected { .. } => "misdirected",
+                Refused::Permanent { .. } => "permanent",
+            }
         };
+        let ours = br#"{"code":"x","error":"why"}"#;
         for status in [408, 425, 429, 500, 502, 503, 504] {
-            assert!(passing(status), "{status}");
+            assert_eq!(kind(status, b""), "passing", "{status}");
         }
-        for status in [301, 308, 400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 501, 505] {
-            assert!(!passing(status), "{status}");
+        for status in [400, 413, 415, 422] {
+            assert_eq!(kind(status, ours), "permanent", "{status}");
         }
+        for status in [301, 302, 308, 401, 403, 404, 405, 407, 411, 501, 505] {
+            assert_eq!(kind(status, ours), "misdirected", "{status}");
+        }
+        assert_eq!(kind(400, b"<html>plain HTTP was sent to an HTTPS port"), "misdirected");
     }
 
     #[test]
@@ -249,7 +300,19 @@ mod tests {
     #[test]
     fn a_token_must_fit_a_header() {
         assert!(matches!(Client::new("http://localhost", Some("two\nlines")), Err(ClientError::Token)));
-        let client = Client::new("http://localhost", Some("good")).expect("a client");
-        assert!(!format!("{client:?}").contains("good"), "a token is never shown");
+        for token in ["good", "good\n", " good\r\n", "", "\n"] {
+            let client = Client::new("http://localhost", Some(token)).expect("a client");
+            assert!(!format!("{client:?}").contains("good"), "a token is never shown");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for own in ["http://localhost:80", "http://a.localhost", "https://127.0.0.1:8443/weir", "http://[::1]:80"] {
+            assert!(on_this_machine(own), "{own}");
+        }
+        for other in ["http://weir.example", "http://localhost.example", "http://10.0.0.1", "http://[2001:db8::1]"] {
+            assert!(!on_this_machine(other), "{other}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod send_peer;
 
 use send_peer::{Call, Does, Peer, Request, TAKEN, send, spooled};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const REPORT: &str = r#"<testsuite name="s"><testcase name="t"/></testsuite>"#;
@@ -96,8 +97,8 @@ fn whatever_the_server_does_the_build_goes_on_and_the_results_wait() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_said_and_not_kept() {
-    for (status, said) in [(401, "a token is needed"), (413, "at most 16 MiB"), (400, "no XML"), (404, "")] {
+fn what_no_server_takes_is_said_and_not_kept() {
+    for (status, said) in [(413, "at most 16 MiB"), (400, "no XML"), (415, "the encoding"), (422, "nothing in it")] {
         let (folder, peer) = (folder(), Peer::new(TAKEN));
         let body: &'static str = format!(r#"{{"code":"x","error":"{said}"}}"#).leak();
         peer.next(&[Does::Answers(status, "", body)]);
@@ -108,11 +109,130 @@ fn what_is_refused_for_good_is_said_and_not_kept() {
         assert_eq!((spooled(folder.path()), peer.requests().len()), (0, 2), "the other file is still sent: {call:?}");
         peer.next(&[Does::Answers(status, "", body)]);
         assert_eq!(send(folder.path(), &[], &[&arguments[..], &["--strict"]].concat(), "").code, Some(1));
+
+        peer.always(Does::Answers(503, "", ""));
+        send(folder.path(), &[], &arguments, "");
+        peer.always(TAKEN);
+        peer.next(&[Does::Answers(status, "", body)]);
+        let flushed = send(folder.path(), &[], &["--to", &peer.url, "--flush"], "");
+        assert!(flushed.err.contains(said), "{flushed:?}");
+        assert_eq!(spooled(folder.path()), 0, "nor does it go on waiting: {flushed:?}");
     }
-    let (folder, peer) = (folder(), Peer::new(Does::Answers(308, "location: https://elsewhere.example/\r\n", "")));
-    let call = send_a(folder.path(), &peer.url, &[]);
-    assert!(call.err.contains("moved to https://elsewhere.example/"), "{call:?}");
-    assert_eq!((spooled(folder.path()), peer.requests().len()), (0, 1), "redirects are not followed: {call:?}");
+}
+
+#[test]
+fn what_is_refused_for_the_token_or_the_address_waits_for_the_right_ones() {
+    let ours = r#"{"code":"unauthorized","error":"a token is needed"}"#;
+    for does in [
+        Does::Answers(401, "", ours),
+        Does::Answers(403, "", ours),
+        Does::Answers(404, "", ""),
+        Does::Answers(405, "", ""),
+        Does::Answers(407, "", ""),
+        Does::Answers(400, "", "<html>plain HTTP was sent to an HTTPS port"),
+        Does::Answers(302, "location: https://elsewhere.example/\r\n", ""),
+        Does::Answers(308, "location: https://elsewhere.example/\r\n", ""),
+    ] {
+        let (folder, peer) = (folder(), Peer::new(does.clone()));
+        let arguments = ["--to", &peer.url, "--run", "r1", "a.xml", "b.xml"];
+        let call = send(folder.path(), &[], &arguments, "");
+        assert_eq!(call.code, Some(0), "{does:?}: {call:?}");
+        assert_eq!((spooled(folder.path()), peer.requests().len()), (2, 1), "{does:?}: {call:?}");
+        let Does::Answers(status, headers, _) = does else { unreachable!("all answer") };
+        let said =
+            if headers.is_empty() { status.to_string() } else { "moved to https://elsewhere.example/".to_owned() };
+        assert!(call.err.contains(&said), "{call:?}");
+        let flushed = send(folder.path(), &[], &["--to", &peer.url, "--flush", "--strict"], "");
+        assert_eq!(flushed.code, Some(1), "{does:?}: {flushed:?}");
+        assert_eq!((spooled(folder.path()), peer.requests().len()), (2, 1), "{does:?}: {flushed:?}");
+        peer.always(TAKEN);
+        let flushed = send(folder.path(), &[], &["--to", &peer.url, "--flush", "--strict"], "");
+        assert_eq!((flushed.code, spooled(folder.path())), (Some(0), 0), "{does:?}: {flushed:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_for_a_bad_address_or_token_is_kept() {
+    let (folder, peer) = (folder(), Peer::new(TAKEN));
+    let token = [("WEIR_TOKEN", "two\nlines")];
+    for (variables, to, said) in [
+        (&[] as &[(&str, &str)], "weir.example.org", "is no address of a Weir server"),
+        (&token, &peer.url, "the token has characters"),
+    ] {
+        let arguments = ["--to", to, "--run", "r1", "a.xml"];
+        let call = send(folder.path(), variables, &arguments, "");
+        assert_eq!((call.code, spooled(folder.path())), (Some(0), 1), "{call:?}");
+        assert!(call.err.contains(said) && call.err.contains("kept in "), "{call:?}");
+        let strict = send(folder.path(), variables, &[&arguments[..], &["--strict"]].concat(), "");
+        assert_eq!((strict.code, spooled(folder.path())), (Some(2), 2), "{strict:?}");
+        let next = send(folder.path(), &[], &["--to", &peer.url, "--run", "r2", "b.xml"], "");
+        let left = if to == peer.url { 0 } else { 2 };
+        assert_eq!(spooled(folder.path()), left, "what was meant for no server goes to none unasked: {next:?}");
+        peer.requests();
+        let flushed = send(folder.path(), &[("WEIR_TOKEN", "good\n")], &["--to", &peer.url, "--flush"], "");
+        assert_eq!((flushed.code, spooled(folder.path())), (Some(0), 0), "{flushed:?}");
+        let requests = peer.requests();
+        assert_eq!(requests.len(), left, "{flushed:?}");
+        let trimmed = |request: &Request| request.headers.lines().any(|line| line == "authorization: bearer good");
+        assert!(requests.iter().all(trimmed), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_in_time_costs_no_other() {
+    let (folder, peer) = (folder(), Peer::new(TAKEN));
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let pipe = folder.path().join("pipe.xml");
+    // Nobody ever writes to it.
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("makes a pipe");
+    let files = ["a.xml", "pipe.xml", "b.xml", "c.xml"];
+    let call =
+        send(folder.path(), &[], &[&["--to", &peer.url, "--run", "r", "--timeout", "2s"], &files[..]].concat(), "");
+    assert_eq!(call.code, Some(0), "{call:?}");
+    assert!(call.took < Duration::from_secs(2) + SLACK, "{call:?}");
+    assert!(call.err.contains("pipe.xml: could not be read in time"), "{call:?}");
+    let requests = peer.requests();
+    assert!(requests.len() == 1 && requests[0].body.contains("a.xml"), "sent while there was time: {call:?}");
+    assert_eq!(spooled(folder.path()), 2, "and the others are kept: {call:?}");
+}
+
+#[test]
+fn a_parcel_that_is_put_off_holds_up_none_behind_it() {
+    let (folder, peer) = (folder(), Peer::new(Does::Answers(503, "retry-after: 60\r\n", "")));
+    send(folder.path(), &[], &["--to", &peer.url, "--run", "r1", "a.xml", "b.xml", "c.xml"], "");
+    assert_eq!(spooled(folder.path()), 3);
+    peer.requests();
+    peer.next(&[Does::Answers(429, "retry-after: 60\r\n", "")]);
+    peer.next(&[TAKEN, TAKEN]);
+    let call = send(folder.path(), &[], &["--to", &peer.url, "--flush"], "");
+    assert_eq!((peer.requests().len(), spooled(folder.path())), (4, 1), "{call:?}");
+    assert!(call.err.contains("2 from the spool") && call.err.contains("1 still wait"), "{call:?}");
+    assert!(call.took < SLACK * 2, "waited for nothing: {call:?}");
+}
+
+#[test]
+fn nobody_has_to_read_what_it_says() {
+    let (folder, peer) = (folder(), Peer::new(TAKEN));
+    let closed = || std::io::pipe().expect("a pipe").1;
+    let status = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .current_dir(folder.path())
+        .args(["send", "--to", &peer.url, "--run", "r1", "a.xml", "nothing-here"])
+        .env("WEIR_SPOOL", folder.path().join("spool"))
+        .stdout(closed())
+        .stderr(closed())
+        .status()
+        .expect("runs");
+    assert_eq!((status.code(), peer.requests().len()), (Some(0), 1));
+}
+
+#[test]
+fn a_server_on_this_machine_is_asked_without_a_proxy() {
+    let (folder, peer, proxy) = (folder(), Peer::new(TAKEN), Peer::new(TAKEN));
+    let variables = [("http_proxy", &*proxy.url), ("HTTP_PROXY", &*proxy.url), ("ALL_PROXY", &*proxy.url)];
+    let call = send(folder.path(), &variables, &["--to", &peer.url, "--run", "r1", "a.xml"], "");
+    assert_eq!((peer.requests().len(), proxy.requests().len()), (1, 0), "{call:?}");
+    let call = send(folder.path(), &variables, &["--to", "http://weir.invalid", "--run", "r1", "a.xml"], "");
+    assert_eq!((peer.requests().len(), proxy.requests().len()), (0, 1), "others go through it: {call:?}");
 }
 
 #[test]
@@ -180,7 +300,6 @@ fn odd_calls_are_explained_and_fail_only_strict_builds() {
         (&["notes.txt"], "neither JUnit XML nor TestEvent JSON"),
         (&[], "nothing to send"),
         (&["--final"], "give --run"),
-        (&["a.xml", "--to", "weir.example.org"], "is no address of a Weir server"),
     ] {
         let call = send(folder.path(), &[], arguments, "");
         assert_eq!(call.code, Some(0), "{call:?}");

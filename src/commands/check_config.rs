@@ -1,6 +1,6 @@
 //! `weir check-config`: reads a configuration as `serve` would and reports every problem.
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, environment, say};
 use crate::config::{Config, ConfigError};
 use std::path::PathBuf;
 
@@ -24,14 +24,14 @@ pub struct Args {
 /// # Errors
 /// The file cannot be read or has problems.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let loaded = Config::load(Some(&args.file), std::env::vars()).map_err(|error| failure(&error))?;
+    let loaded = Config::load(Some(&args.file), environment()?).map_err(|error| failure(&error))?;
     for notice in &loaded.notices {
-        eprintln!("weir: {notice}");
+        say::note(notice);
     }
     if args.print {
-        print!("{}", toml::to_string(&loaded.config).expect("a configuration can be written as TOML"));
+        say::result(toml::to_string(&loaded.config).expect("a configuration can be written as TOML").trim_end());
     } else {
-        println!("{}: no problems", args.file.display());
+        say::result(&format!("{}: no problems", args.file.display()));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod check_config;
 pub mod demo;
+mod say;
 pub mod send;
 pub mod serve;
 pub mod watch;
@@ -63,10 +64,35 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("weir: {failure}");
+            say::note(&failure.to_string());
             failure.exit.into()
         }
     }
+}
+
+/// The environment as text. What is not text and nobody asked for is left out.
+///
+/// # Errors
+/// A variable of Weir's own is not text.
+fn environment() -> Result<impl Iterator<Item = (String, String)>, Failure> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with("WEIR_") => {
+                return Err(Failure::new(Exit::Usage, &NoText { name }));
+            }
+            _ => {}
+        }
+    }
+    Ok(variables.into_iter())
+}
+
+/// A variable that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the variable {name} is not UTF-8")]
+struct NoText {
+    name: String,
 }
 
 const EXIT_CODES: &str = "\

@@ -1,6 +1,6 @@
 //! `weir serve`: the server.
 
-use super::{Failure, LogArgs, check_config, runtime};
+use super::{Failure, LogArgs, check_config, environment, runtime};
 use crate::config::{Config, Loaded};
 use crate::{serve, telemetry};
 use std::net::SocketAddr;
@@ -53,5 +53,5 @@ fn load(args: Args, log: &LogArgs) -> Result<Loaded, Failure> {
         ("WEIR_TELEMETRY_FORMAT", log.log_format.map(|format| format!("{format:?}").to_lowercase())),
     ];
     let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Config::load(args.config.as_deref(), std::env::vars().chain(flags)).map_err(|error| check_config::failure(&error))
+    Config::load(args.config.as_deref(), environment()?.chain(flags)).map_err(|error| check_config::failure(&error))
 }

@@ -1,6 +1,6 @@
 //! The demo's data folder: made anew and removed at the end, unless it is to be kept.
 
-use crate::commands::{Exit, Failure};
+use crate::commands::{Exit, Failure, say};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,8 @@ impl Folder {
             return std::fs::remove_dir_all(&self.path).map_err(|error| failure(&self.path, error));
         }
         if !self.named {
-            println!("The data is kept in {}; `weir demo --data` goes on with it.", self.path.display());
+            let path = self.path.display();
+            say::result(&format!("The data is kept in {path}; `weir demo --data` goes on with it."));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! after `ending` is triggered.
 
 use crate::client::{Client, Post, Refused};
+use crate::commands::say;
 use crate::commands::send::ci::Origin;
 use crate::commands::send::delivery::{Delivered, Receipt, deliver};
 use crate::commands::send::input::Input;
@@ -87,7 +88,7 @@ async fn post(batch: &[TestEvent<'static>], client: &Client, ending: &Shutdown, 
                 tally.take(&serde_json::from_slice(&reply.body).unwrap_or_default());
                 return true;
             }
-            Err(Refused::Permanent { reason }) => {
+            Err(Refused::Permanent { reason } | Refused::Misdirected { reason }) => {
                 tracing::error!(%reason, "the server refuses the fleet's events");
                 return false;
             }
@@ -121,7 +122,7 @@ pub(super) async fn reports(files: Vec<Input>, client: Client, ending: Shutdown)
         let parcels = match read {
             Ok(Ok(bytes)) => Packer::new(origin, None).pack(&title, &bytes, Format::Auto),
             Ok(Err(error)) => {
-                eprintln!("weir: {title}: {error}");
+                say::note(&format!("{title}: {error}"));
                 continue;
             }
             Err(broken) => std::panic::resume_unwind(broken.into_panic()),
@@ -134,13 +135,15 @@ pub(super) async fn reports(files: Vec<Input>, client: Client, ending: Shutdown)
                             tally.sent += receipt.accepted() + receipt.rejected();
                             tally.take(&receipt);
                         }
-                        Delivered::Refused { reason } | Delivered::Later { reason } => {
-                            eprintln!("weir: {title}: {reason}");
+                        Delivered::Refused { reason }
+                        | Delivered::Misdirected { reason }
+                        | Delivered::Later { reason } => {
+                            say::note(&format!("{title}: {reason}"));
                         }
                     }
                 }
             }
-            Err(error) => eprintln!("weir: {title} {error}"),
+            Err(error) => say::note(&format!("{title} {error}")),
         }
     }
     tally

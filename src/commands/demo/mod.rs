@@ -8,7 +8,7 @@ mod folder;
 mod load;
 
 use super::send::input::{Input, expand};
-use super::{Exit, Failure, LogArgs, runtime};
+use super::{Exit, Failure, LogArgs, runtime, say};
 use crate::client::Client;
 use crate::config::Config;
 use crate::config::units::Period;
@@ -80,7 +80,7 @@ pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
     config.data.folder = folder.path().to_owned();
     config.engine.run_timeout = RUN_TIMEOUT;
     let told = runtime()?.block_on(show(&args, &config))?;
-    println!("{told}");
+    say::result(&told);
     folder.close()
 }
 
@@ -96,10 +96,11 @@ async fn show(args: &Args, config: &Config) -> Result<String, Failure> {
     let url = format!("http://{}", server.address);
     let client = Client::new(&url, None).map_err(|error| Failure::new(Exit::Failed, &error))?;
     if let Some(notice) = notice {
-        println!("{notice}");
+        say::result(&notice);
     }
-    println!("Weir is at {url}");
-    println!("A simulated fleet reports {} events a second (--seed {seed}); Ctrl-C ends it.", args.rate);
+    say::result(&format!("Weir is at {url}"));
+    let rate = args.rate;
+    say::result(&format!("A simulated fleet reports {rate} events a second (--seed {seed}); Ctrl-C ends it."));
 
     let fleet = Fleet::new(seed, FleetConfig { rate: args.rate, ..FleetConfig::default() });
     let fleet = task::spawn("fleet", load::fleet(fleet, client.clone(), ending.clone()));
@@ -147,7 +148,7 @@ fn report_files(args: &Args) -> Vec<Input> {
     let Some(folder) = &args.reports else { return Vec::new() };
     let (inputs, problems) = expand(&[folder.display().to_string()]);
     for (argument, error) in problems {
-        eprintln!("weir: {argument}: {error}");
+        say::note(&format!("{argument}: {error}"));
     }
     inputs
 }

@@ -1,6 +1,6 @@
-//! Delivery of one parcel: tries until it is taken, refused for good, or the time is up.
+//! Delivery of one parcel: tries until it is taken, refused, or the time is up.
 //!
-//! Contract: a passing refusal is met by waiting as long as the server asks (`Retry-After`), or twice as long each time
+//! Contract: [`deliver`] tries until one of these is certain, [`attempt`] tries once. A passing refusal is met by waiting as long as the server asks (`Retry-After`), or twice as long each time
 //! where it does not, at most [`TRIES_MAX`] times: a build is not held up for a server that is down. A wait that would
 //! pass the deadline is not begun.
 
@@ -22,6 +22,11 @@ pub enum Delivered {
     /// It will never be taken.
     Refused {
         /// Why.
+        reason: String,
+    },
+    /// It would be taken with another token or at another address, and so would everything else.
+    Misdirected {
+        /// What is wrong with them.
         reason: String,
     },
     /// It may be taken later.
@@ -81,25 +86,55 @@ pub struct Issue {
     pub message: String,
 }
 
+/// How long somebody goes on asking.
+pub struct Patience {
+    pause: Duration,
+    tries_left: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { pause: PAUSE_FIRST, tries_left: TRIES_MAX }
+    }
+}
+
+impl Patience {
+    /// Waits for the next try; false when there is none to come.
+    pub async fn wait(&mut self, retry_after: Option<Duration>, deadline: Instant) -> bool {
+        self.tries_left -= u32::from(retry_after.is_none());
+        let next = Instant::now() + retry_after.unwrap_or(self.pause);
+        if self.tries_left == 0 || next >= deadline {
+            return false;
+        }
+        self.pause *= 2;
+        sleep_until(next).await;
+        true
+    }
+}
+
 /// Delivers a parcel by `deadline`.
 pub async fn deliver(client: &Client, parcel: &Parcel, deadline: Instant) -> Delivered {
-    let mut pause = PAUSE_FIRST;
-    let mut tries_left = TRIES_MAX;
+    let mut patience = Patience::default();
     loop {
-        let post =
-            Post { path: &parcel.path, content_type: &parcel.content_type, zstd: true, body: parcel.body.clone() };
-        let (reason, retry_after) = match client.post(post, deadline).await {
-            // A body that is not understood still came with a good status.
-            Ok(reply) => return Delivered::Taken(serde_json::from_slice(&reply.body).unwrap_or_default()),
+        match attempt(client, parcel, deadline).await {
+            Ok(receipt) => return Delivered::Taken(receipt),
             Err(Refused::Permanent { reason }) => return Delivered::Refused { reason },
-            Err(Refused::Passing { reason, retry_after }) => (reason, retry_after),
-        };
-        tries_left -= u32::from(retry_after.is_none());
-        let next = Instant::now() + retry_after.unwrap_or(pause);
-        if tries_left == 0 || next >= deadline {
-            return Delivered::Later { reason };
+            Err(Refused::Misdirected { reason }) => return Delivered::Misdirected { reason },
+            Err(Refused::Passing { reason, retry_after }) => {
+                if !patience.wait(retry_after, deadline).await {
+                    return Delivered::Later { reason };
+                }
+            }
         }
-        pause *= 2;
-        sleep_until(next).await;
     }
+}
+
+/// Tries once, by `deadline`.
+///
+/// # Errors
+/// It was not taken.
+pub async fn attempt(client: &Client, parcel: &Parcel, deadline: Instant) -> Result<Receipt, Refused> {
+    let post = Post { path: &parcel.path, content_type: &parcel.content_type, zstd: true, body: parcel.body.clone() };
+    // A body that is not understood still came with a good status.
+    client.post(post, deadline).await.map(|reply| serde_json::from_slice(&reply.body).unwrap_or_default())
 }

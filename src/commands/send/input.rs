@@ -48,6 +48,14 @@ impl Input {
         }
     }
 
+    /// How many bytes it has, as far as that is known before it is read.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Input::Stdin => 0,
+            Input::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        }
+    }
+
     /// Its bytes.
     ///
     /// # Errors

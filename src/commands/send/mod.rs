@@ -2,7 +2,8 @@
 //!
 //! Contract: reads the files, delivers them in order, first what announces the run and last what ends it, and ends within
 //! `--timeout` in all; what could not be delivered by then goes to the spool, from which the next `weir send` delivers it
-//! after its own. Standard output has the address of the run's page and nothing else; everything for people goes to
+//! after its own. What a server refuses for the token's or the address's sake is kept as well: only what no server would
+//! take is dropped. Standard output has the address of the run's page and nothing else; everything for people goes to
 //! standard error. A failure to deliver never fails the build unless `--strict`.
 
 pub mod ci;
@@ -10,23 +11,18 @@ pub mod delivery;
 pub mod input;
 pub mod parcel;
 mod report;
+mod sending;
 pub mod spool;
+mod spooled;
 
 use super::{Exit, Failure};
-use crate::client::Client;
 use crate::config::units::Period;
-use crate::error::chain;
-use crate::gateway::page::run_path;
 use ci::Origin;
-use delivery::{Delivered, deliver};
-use input::{Input, InputError};
-use parcel::{Format, Packer, Parcel};
-use report::Report;
-use spool::{Spool, Waiting};
+use parcel::Format;
+use sending::Sending;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::time::{Instant, timeout_at};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Arguments of `weir send`.
 #[derive(Clone, Debug, clap::Args)]
@@ -111,15 +107,16 @@ Examples:
 Exit codes:
   0  done, or kept in the spool for the next time, or --strict was not given
   1  with --strict: something could not be delivered, or was not acceptable
-  2  the command line is wrong
+  2  the command line is wrong; an unusable --to or token only with --strict
 
 See `weir send --help` for the variables that are read.";
 
 fn long_help() -> String {
     format!(
         "{}\n\nThe spool holds at most 256 MiB; the oldest results are dropped first. Only one `weir send` delivers from\n\
-         it at a time, and only what was meant for the server at --to. Refusals for good (a wrong token, an unreadable\n\
-         file) are reported and not spooled. Sending the same file to the same run again changes nothing.\n\n{}",
+         it at a time, and only what was meant for the server at --to; what was kept while --to was no address goes\n\
+         with --flush. What is refused for the token or the address is kept; what no server takes (an unreadable\n\
+         file) is reported and not kept. Sending the same file to the same run again changes nothing.\n\n{}",
         EXAMPLES.trim_end_matches("\n\nSee `weir send --help` for the variables that are read."),
         ci::table()
     )
@@ -141,202 +138,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     // A name server that does not answer must not hold up the build.
     runtime.shutdown_background();
     report.close(strict)
-}
-
-/// One call of `weir send`.
-struct Sending {
-    args: Args,
-    packer: Packer,
-    spool: Spool,
-    report: Report,
-    /// Known only once standard input has ended.
-    deadline: Instant,
-}
-
-impl Sending {
-    fn new(args: Args, environment: &BTreeMap<String, String>) -> Sending {
-        let mut origin = given(&args.run, ci::read(environment));
-        let knows_itself = args.format == Format::Events;
-        if origin.run.is_none() && !knows_itself && !args.files.is_empty() {
-            origin.run = Some(run_by_hand(environment, now_ms()));
-        }
-        let folder = args.spool.clone().unwrap_or_else(|| spool::default_folder(environment));
-        let packer = Packer::new(origin, args.run.variant.clone());
-        let spool = Spool::new(folder, spool::BYTES_MAX);
-        Sending { args, packer, spool, report: Report::default(), deadline: Instant::now() }
-    }
-
-    async fn send(mut self) -> Report {
-        let (inputs, problems) = input::expand(&self.args.files);
-        for (argument, error) in &problems {
-            self.report.problem(&format!("{argument}: {}", chain(error)));
-        }
-        let stdin = inputs.contains(&Input::Stdin).then(|| Input::Stdin.read());
-        let timeout = self.args.timeout.duration();
-        // The last part is for the spool.
-        self.deadline = Instant::now() + timeout.saturating_sub((timeout / 10).min(Duration::from_millis(500)));
-        let parcels = self.pack(inputs, stdin).await;
-        if parcels.is_empty() && !self.args.flush {
-            if problems.is_empty() && self.args.files.is_empty() {
-                self.report.problem("nothing to send: give files, --final, --shards or --flush");
-            }
-            return self.report;
-        }
-        let client = match Client::new(&self.args.to, self.args.token.as_deref()) {
-            Ok(client) => client,
-            Err(error) => {
-                self.report.problem(&chain(&error));
-                return self.report;
-            }
-        };
-        if self.deliver_all(&client, parcels).await {
-            self.deliver_spooled(&client).await;
-        }
-        if let (Some(run), false) = (self.packer.run(), self.args.flush) {
-            self.report.page(&format!("{}{}", client.base(), run_path(self.packer.project(), run)));
-        }
-        self.report
-    }
-
-    /// Everything that is to be sent, in order.
-    async fn pack(&mut self, inputs: Vec<Input>, mut stdin: Option<Result<Vec<u8>, InputError>>) -> Vec<Parcel> {
-        let mut parcels = Vec::new();
-        let run = self.packer.run().map(str::to_owned);
-        if let (Some(shards), Some(run)) = (self.args.shards, &run) {
-            self.announce(self.packer.run_started(run, shards, now_ms()), &mut parcels);
-        }
-        for input in inputs {
-            let title = input.title();
-            let bytes = match (&input, stdin.take()) {
-                (Input::Stdin, Some(read)) => read,
-                (_, kept) => {
-                    stdin = kept;
-                    self.read(input).await
-                }
-            };
-            let packed = bytes
-                .map_err(|error| chain(&error))
-                .and_then(|bytes| self.packer.pack(&title, &bytes, self.args.format).map_err(|error| chain(&error)));
-            match packed {
-                Ok(packed) => parcels.extend(packed),
-                Err(problem) => self.report.problem(&format!("{title}: {problem}")),
-            }
-        }
-        if let (true, Some(run)) = (self.args.completes, &run) {
-            self.announce(self.packer.run_completed(run, now_ms()), &mut parcels);
-        }
-        if run.is_none() && (self.args.shards.is_some() || self.args.completes) {
-            self.report.problem("--shards and --final need to know the run: give --run");
-        }
-        parcels
-    }
-
-    fn announce(&mut self, packed: Result<Parcel, parcel::PackError>, parcels: &mut Vec<Parcel>) {
-        match packed {
-            Ok(parcel) => parcels.push(parcel),
-            Err(error) => self.report.problem(&chain(&error)),
-        }
-    }
-
-    /// Reads a file, however slow its disk is, by the deadline.
-    async fn read(&self, input: Input) -> Result<Vec<u8>, InputError> {
-        let reading = tokio::task::spawn_blocking(move || input.read());
-        match timeout_at(self.deadline, reading).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(broken)) => Err(InputError::Unreadable(std::io::Error::other(broken))),
-            Err(_) => Err(InputError::Slow),
-        }
-    }
-
-    /// Delivers in order; from the first one on that has to wait, all go to the spool. Whether the server is there.
-    async fn deliver_all(&mut self, client: &Client, parcels: Vec<Parcel>) -> bool {
-        let bar = report::bar(&parcels);
-        let mut parcels = parcels.into_iter();
-        while let Some(parcel) = parcels.next() {
-            bar.set_message(parcel.title.clone());
-            match deliver(client, &parcel, self.deadline).await {
-                Delivered::Taken(receipt) => self.report.taken(&parcel.title, &receipt),
-                Delivered::Refused { reason } => self.report.problem(&format!("{}: {reason}", parcel.title)),
-                Delivered::Later { reason } => {
-                    bar.finish_and_clear();
-                    self.report.warn(&reason);
-                    self.put_by(client.base(), std::iter::once(parcel).chain(parcels));
-                    return false;
-                }
-            }
-            bar.inc(parcel.body.len() as u64);
-        }
-        bar.finish_and_clear();
-        true
-    }
-
-    fn put_by(&mut self, to: &str, parcels: impl Iterator<Item = Parcel>) {
-        for parcel in parcels {
-            match self.spool.put(&parcel, to) {
-                Ok(dropped) => self.report.spooled(dropped),
-                Err(error) => self.report.problem(&format!("{}: lost: {}", parcel.title, chain(&error))),
-            }
-        }
-        self.report.spool_folder(self.spool.folder());
-    }
-
-    /// Delivers what waits for this server, oldest first, while there is time.
-    async fn deliver_spooled(&mut self, client: &Client) {
-        let claim = self.spool.claim();
-        let (claim, waiting) = match claim.and_then(|claim| Ok((claim, self.spool.waiting()?))) {
-            Ok(found) => found,
-            Err(error) => return self.report.problem(&chain(&error)),
-        };
-        let Some(_claim) = claim else { return };
-        let mut elsewhere = 0;
-        for (index, one) in waiting.iter().enumerate() {
-            match self.deliver_waiting(client, one).await {
-                Next::On => {}
-                Next::Elsewhere => elsewhere += 1,
-                Next::Stop => {
-                    self.report.still_waiting(waiting.len() - index);
-                    break;
-                }
-            }
-        }
-        self.report.waiting_elsewhere(elsewhere, client.base());
-    }
-
-    async fn deliver_waiting(&mut self, client: &Client, waiting: &Waiting) -> Next {
-        let (to, parcel) = match self.spool.open(waiting) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
-                self.report.problem(&format!("{} was damaged and is dropped", waiting.path.display()));
-                return Next::On;
-            }
-            Err(error) => {
-                self.report.problem(&chain(&error));
-                return Next::Stop;
-            }
-        };
-        if to != client.base() {
-            return Next::Elsewhere;
-        }
-        match deliver(client, &parcel, self.deadline).await {
-            Delivered::Taken(receipt) => self.report.taken_late(&parcel.title, &receipt),
-            Delivered::Refused { reason } => self.report.problem(&format!("{}: {reason}", parcel.title)),
-            Delivered::Later { reason } => {
-                self.report.warn(&reason);
-                return Next::Stop;
-            }
-        }
-        if let Err(error) = self.spool.remove(waiting) {
-            self.report.problem(&chain(&error));
-        }
-        Next::On
-    }
-}
-
-/// What to do after one parcel of the spool.
-enum Next {
-    On,
-    Elsewhere,
-    Stop,
 }
 
 /// What was given, else what the CI system says.

@@ -1,8 +1,7 @@
 //! What `weir send` tells people, and whether all went well.
 
 use super::delivery::Receipt;
-use super::parcel::Parcel;
-use crate::commands::{Exit, Failure};
+use crate::commands::{Exit, Failure, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 
@@ -18,13 +17,14 @@ pub(super) struct Report {
     rejected: u64,
     problems: usize,
     spooled: usize,
+    usage: bool,
 }
 
 /// Says how many are not shown.
 fn more(title: &str, all: u64, listed: usize) {
     let shown = listed.min(SHOWN_MAX) as u64;
     if all > shown {
-        eprintln!("weir: {title}: and {} more", all - shown);
+        say::note(&format!("{title}: and {} more", all - shown));
     }
 }
 
@@ -32,12 +32,18 @@ impl Report {
     /// Something will not be delivered, or is not acceptable.
     pub(super) fn problem(&mut self, text: &str) {
         self.problems += 1;
-        eprintln!("weir: {text}");
+        say::note(text);
+    }
+
+    /// The command line names a server or a token that nothing can be sent with.
+    pub(super) fn unusable(&mut self, text: &str) {
+        self.usage = true;
+        self.problem(text);
     }
 
     /// Something that may still turn out well.
     pub(super) fn warn(&self, text: &str) {
-        eprintln!("weir: {text}");
+        say::note(text);
     }
 
     /// The server has a parcel.
@@ -47,12 +53,12 @@ impl Report {
         self.rejected += receipt.rejected();
         for rejected in receipt.rejected.iter().take(SHOWN_MAX) {
             let field = if rejected.field.is_empty() { String::new() } else { format!("{}: ", rejected.field) };
-            eprintln!("weir: {title}: event {} is not acceptable: {field}{}", rejected.index + 1, rejected.reason);
+            say::note(&format!("{title}: event {} is not acceptable: {field}{}", rejected.index + 1, rejected.reason));
         }
         more(title, receipt.rejected(), receipt.rejected.len());
         for issue in receipt.issues.iter().take(SHOWN_MAX) {
             let line = issue.line.map_or(String::new(), |line| format!(" line {line}:"));
-            eprintln!("weir: {title}:{line} {}", issue.message);
+            say::note(&format!("{title}:{line} {}", issue.message));
         }
         more(title, receipt.issue_count as u64, receipt.issues.len());
     }
@@ -72,9 +78,10 @@ impl Report {
         }
     }
 
-    pub(super) fn spool_folder(&self, folder: &Path) {
+    /// Where what was kept is; `next` says how it is delivered.
+    pub(super) fn spool_folder(&self, folder: &Path, next: &str) {
         if self.spooled > 0 {
-            eprintln!("weir: kept in {}; the next `weir send` delivers it", folder.display());
+            say::note(&format!("kept in {}; {next}", folder.display()));
         }
     }
 
@@ -84,24 +91,25 @@ impl Report {
 
     pub(super) fn waiting_elsewhere(&self, count: usize, to: &str) {
         if count > 0 {
-            eprintln!("weir: {count} in the spool wait for another server than {to}");
+            say::note(&format!("{count} in the spool wait for another server than {to}"));
         }
     }
 
     /// Where the run can be seen: on standard output, for scripts.
     pub(super) fn page(&self, url: &str) {
-        println!("{url}");
+        say::result(url);
     }
 
     /// Sums up; decides on the exit code.
     pub(super) fn close(self, strict: bool) -> Result<(), Failure> {
-        let Report { taken, taken_late, events, rejected, problems, spooled } = self;
+        let Report { taken, taken_late, events, rejected, problems, spooled, usage } = self;
         let late = if taken_late > 0 { format!(", {taken_late} from the spool") } else { String::new() };
         if taken + taken_late > 0 {
-            eprintln!("weir: delivered {taken}{late}: {events} events accepted, {rejected} not acceptable");
+            say::note(&format!("delivered {taken}{late}: {events} events accepted, {rejected} not acceptable"));
         }
         if strict && (problems > 0 || spooled > 0 || rejected > 0) {
-            return Err(Failure::new(Exit::Failed, &Unwell { problems, spooled, rejected }));
+            let exit = if usage { Exit::Usage } else { Exit::Failed };
+            return Err(Failure::new(exit, &Unwell { problems, spooled, rejected }));
         }
         Ok(())
     }
@@ -115,9 +123,8 @@ struct Unwell {
     rejected: u64,
 }
 
-/// A progress bar over all bytes; shown on a terminal only.
-pub(super) fn bar(parcels: &[Parcel]) -> ProgressBar {
-    let bytes = parcels.iter().map(|parcel| parcel.body.len() as u64).sum();
+/// A progress bar over the bytes of all files; shown on a terminal only.
+pub(super) fn bar(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {wide_msg}");
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

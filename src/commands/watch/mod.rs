@@ -10,7 +10,7 @@ mod fold;
 mod output;
 mod table;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, say};
 use crate::serve;
 use crate::shutdown::Shutdown;
 use crate::status::LAG_MS;
@@ -275,7 +275,7 @@ impl Watch {
         let (_, width) = console::Term::stdout().size();
         let size = table::Size { width: width.into(), height: usize::MAX, colours: true };
         for line in render(&self.fold, &self.status(), now_ms(), size) {
-            println!("{line}");
+            say::result(&line);
         }
         Ok(Next::End)
     }
