@@ -7,7 +7,10 @@
 //! # Invariants
 //! Never more than `connections_max` connections, nor more of one address than it may have; one more is answered 503 with `Retry-After` and closed. A head that
 //! does not arrive in time closes its connection, and so does an answer that is not taken in time, so slow clients hold
-//! nothing for ever. What was upgraded has rules of its own.
+//! nothing for ever. What was upgraded has rules of its own. A refusal reaches its client
+//! also when the body was not read ([`linger`]).
+
+mod linger;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -26,7 +29,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tower_service::Service;
 
 use crate::connections::{Connections, Place};
 use crate::shutdown::Shutdown;
@@ -141,7 +143,7 @@ async fn answer(
     let upgraded = Arc::clone(&connection.upgraded);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        let (answer, upgraded) = (router.clone().call(request), Arc::clone(&upgraded));
+        let (answer, upgraded) = (linger::call(router.clone(), request), Arc::clone(&upgraded));
         async move {
             let answer = answer.await?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

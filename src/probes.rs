@@ -4,7 +4,7 @@
 //! when events are taken and numbers are current, else 503, with the engine's state as JSON either way. `/metrics` is
 //! the Prometheus text form. None of them needs a token, since none shows anything of a project.
 
-use crate::status::{EngineStatus, Phase, Status};
+use crate::status::{Clock, EngineStatus, Phase, Status};
 use crate::telemetry;
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The three routes.
 pub fn router(status: Status) -> Router {
@@ -30,15 +31,53 @@ struct Readiness {
     ready: bool,
     /// Why not, and what to do about anything that is wrong, each a sentence.
     remedies: Vec<String>,
-    #[serde(flatten)]
-    engine: EngineStatus,
+    /// What the engine is doing.
+    phase: &'static str,
+    /// While it recovers: records fed so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<u64>,
+    /// While it recovers: records to feed in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    epoch: Arc<str>,
+    time: u64,
+    behind_records: u64,
+    behind_ms: u64,
+    clock: Clock,
+    disk_full: bool,
+    notices: Vec<String>,
+}
+
+impl Readiness {
+    fn new(ready: bool, engine: EngineStatus) -> Readiness {
+        let remedies = remedies(&engine);
+        let EngineStatus { phase, epoch, time, behind_records, behind_ms, clock, disk_full, notices } = engine;
+        let (replayed, total) = match phase {
+            Phase::Recovering { replayed, total } => (Some(replayed), Some(total)),
+            Phase::Starting | Phase::Live | Phase::Draining => (None, None),
+        };
+        Readiness {
+            ready,
+            remedies,
+            phase: phase.as_str(),
+            replayed,
+            total,
+            epoch,
+            time,
+            behind_records,
+            behind_ms,
+            clock,
+            disk_full,
+            notices,
+        }
+    }
 }
 
 async fn ready(State(status): State<Status>) -> Response {
     let engine = status.get();
     let ready = status.ready();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, axum::Json(Readiness { ready, remedies: remedies(&engine), engine })).into_response()
+    (code, axum::Json(Readiness::new(ready, engine))).into_response()
 }
 
 fn remedies(engine: &EngineStatus) -> Vec<String> {
@@ -75,6 +114,19 @@ async fn metrics(State(status): State<Status>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_is_one_flat_object() {
+        let engine =
+            EngineStatus { phase: Phase::Recovering { replayed: 3, total: 9 }, time: 7, ..EngineStatus::default() };
+        let said = serde_json::to_value(Readiness::new(false, engine)).expect("is JSON");
+        let expected = serde_json::json!({
+            "ready": false, "remedies": ["State is being rebuilt from the log, 3 of 9 records: wait."],
+            "phase": "recovering", "replayed": 3, "total": 9, "epoch": "", "time": 7, "behindRecords": 0,
+            "behindMs": 0, "clock": { "behindMs": 0, "aheadMs": 0, "remedy": null }, "diskFull": false, "notices": [],
+        });
+        assert_eq!(said, expected);
+    }
 
     #[test]
     fn everything_that_is_wrong_comes_with_a_remedy() {

@@ -13,8 +13,7 @@ pub const LAG_MS: u64 = 5_000;
 const LAG_OVER_MS: u64 = 2_500;
 
 /// What the engine is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "phase", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Opening the log.
     Starting,
@@ -31,6 +30,19 @@ pub enum Phase {
     Draining,
 }
 
+impl Phase {
+    /// Its word on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Recovering { .. } => "recovering",
+            Phase::Live => "live",
+            Phase::Draining => "draining",
+        }
+    }
+}
+
 /// What is known of the wall clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,11 +57,9 @@ pub struct Clock {
 }
 
 /// The state of the engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineStatus {
     /// What it is doing.
-    #[serde(flatten)]
     pub phase: Phase,
     /// Names the history that positions belong to; empty until known.
     pub epoch: Arc<str>,

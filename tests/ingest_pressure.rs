@@ -9,10 +9,14 @@ use futures_util::StreamExt;
 use http_common::{LIMITS, ask, client, serve};
 use ingest_common::{event, start};
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir::log::Log;
 use weir::status::{EngineStatus, Phase};
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_of_the_engine_decides() {
@@ -79,12 +83,15 @@ async fn slow_bodies_cannot_fill_the_memory() {
         slow.push(weir::task::spawn("slow client", ask(request)));
     }
     // Until one of them holds the room others are served; then they are turned away at once.
-    let refused = loop {
-        let (status, retry_after, said) = ask(ingest.post("events", big(9))).await;
-        if status != 202 {
-            break (status.as_u16(), said["code"].clone(), retry_after);
+    let refused = async {
+        loop {
+            let (status, retry_after, said) = ask(ingest.post("events", big(9))).await;
+            if status != 202 {
+                break (status.as_u16(), said["code"].clone(), retry_after);
+            }
         }
     };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("the room is taken at last");
     assert_eq!(refused, (429, json!("memory_in_use"), Some("1".to_owned())));
     go.send_replace(true);
     for client in slow {
@@ -107,13 +114,14 @@ async fn a_connection_over_the_limit_is_told_so() {
     assert!(retry_after.is_some());
     drop(held);
     // The place is free once the server has seen the end of a connection.
-    while client().get(&served.url).send().await.expect("is answered").status() != 200 {}
+    let free = async { while client().get(&served.url).send().await.expect("is answered").status() != 200 {} };
+    tokio::time::timeout(PATIENCE, free).await.expect("a place becomes free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_head_that_does_not_come_ends_the_connection() {
     let router = axum::Router::new().route("/", axum::routing::get(async || "here"));
-    let served = serve(router, weir::http::Limits { header_timeout: std::time::Duration::from_millis(50), ..LIMITS });
+    let served = serve(router, weir::http::Limits { header_timeout: Duration::from_millis(50), ..LIMITS });
     let mut stream = TcpStream::connect(served.url.trim_start_matches("http://")).await.expect("connects");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("is sent");
     let mut answer = Vec::new();
@@ -136,10 +144,41 @@ async fn shutdown_lets_open_requests_finish() {
     has_arrived.recv().await.expect("it arrives");
     served.shutdown.trigger();
     // No new connection gets in any more, at the latest when the listener is gone.
-    while TcpStream::connect(served.url.trim_start_matches("http://")).await.is_ok() {}
+    let closed = async { while TcpStream::connect(served.url.trim_start_matches("http://")).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the listener goes");
     assert!(!served.task.is_finished(), "one request is open");
     go.send_replace(true);
     let answer = open.await.expect("ends").expect("is answered");
     assert_eq!(answer.text().await.expect("has a body"), "done");
     (&mut served.task).await.expect("ends");
+}
+
+/// Sends a head and all of a large body before it reads: what the server says.
+async fn obstinate(url: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.expect("connects");
+    let body = vec![b' '; 8 << 20];
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("is sent");
+    stream.write_all(&body).await.expect("the connection stays until all is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("is answered");
+    String::from_utf8(answer).expect("is text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_those_who_send_all_before_they_listen() {
+    let ingest = start(|parts| parts.behind_max = 10);
+    ingest.status.update(|status| status.behind_records = 11);
+    for (path, status) in [("/v1/events", "429"), ("/v1/reports?run=r", "429"), ("/v1/events?wait=x", "400")] {
+        let answer = obstinate(&ingest.served.url, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert_eq!(answer.contains("retry-after: "), status == "429", "{path}: {answer}");
+    }
+    let nobody = axum::Router::new().route("/", axum::routing::post(async || axum::http::StatusCode::UNAUTHORIZED));
+    let served = serve(nobody, LIMITS);
+    let answer = obstinate(&served.url, "/").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }

@@ -53,6 +53,26 @@ fn a_sound_configuration_is_said_to_be_sound() {
 }
 
 #[test]
+fn variables_that_are_no_text_are_others_business_unless_they_are_ours() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let folder = folder();
+    let file = folder.path().join("weir.toml");
+    std::fs::write(&file, "[engine]\nworkers = 0\n").expect("writes");
+    let path = file.to_str().expect("is text");
+    for arguments in [vec!["check-config", path], vec!["serve", "--config", path]] {
+        let mut others = weir();
+        others.args(&arguments).env("SOMEBODYS", bytes).env(bytes, "x");
+        let (code, said) = fails(others);
+        assert!(code == 2 && said.contains(path), "{said}");
+        let mut ours = weir();
+        ours.args(&arguments).env("WEIR_DATA_FOLDER", bytes);
+        let (code, said) = fails(ours);
+        assert!(code == 2 && said.contains("WEIR_DATA_FOLDER is not UTF-8"), "{said}");
+    }
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("is bound").to_string();

@@ -2,8 +2,7 @@
 //!
 //! Contract: [`read`] gives the whole body as one buffer with its share of the room, or a [`Refusal`] as early as it is
 //! certain: a declared length over the limit is refused unread. gzip and zstd are decompressed piece by piece, and stop at
-//! the limit, so a bomb costs no more than an honest body. A refused body is still read off for a moment, so that the
-//! client gets to see the answer.
+//! the limit, so a bomb costs no more than an honest body.
 //!
 //! # Cost
 //! What has arrived, at most doubled (buffers grow by doubling, within their share), and a decompressor of at most 8 MiB
@@ -22,8 +21,6 @@ use weir_schemas::limits::Limits;
 
 /// The window that a zstd body may ask for, as a power of two: 8 MiB, what RFC 8878 asks every decoder to support.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// How long a refused body is read off.
-const LINGER: Duration = Duration::from_secs(2);
 /// The first size of a buffer.
 const BUFFER_MIN: usize = 4 << 10;
 
@@ -53,32 +50,19 @@ pub(super) async fn read(
     room: &Room,
     at_most: Duration,
 ) -> Result<Received, Refusal> {
-    let wire = async {
-        let encoding = encoding(headers)?;
-        check_length(headers, limits)?;
-        let wire = gather(&mut body, limits, room, at_most).await?;
-        Ok((encoding, wire))
-    };
-    let (encoding, wire) = match wire.await {
-        Ok(read) => read,
-        // Who was too slow has nothing more to send.
-        Err(refusal @ Refusal::Slow { .. }) => return Err(refusal),
-        Err(refusal) => {
-            linger(&mut body, limits.record).await;
-            return Err(refusal);
-        }
-    };
+    let encoding = encoding(headers)?;
+    check_length(headers, limits)?;
+    let wire = gather(&mut body, limits, room, at_most).await?;
     let wire_bytes = wire.bytes.len();
     let buffer = match encoding {
         Encoding::Identity => wire,
-        // Not worth another thread below this.
-        Encoding::Gzip | Encoding::Zstd if wire_bytes <= super::INLINE_BYTES => {
-            decompress(&wire.bytes, encoding, limits, room)?
-        }
-        Encoding::Gzip | Encoding::Zstd => {
-            let (limits, room) = (limits.clone(), room.clone());
-            super::off_the_runtime(move || decompress(&wire.bytes, encoding, &limits, &room)).await?
-        }
+        Encoding::Gzip | Encoding::Zstd => match small(&wire.bytes, encoding, limits, room)? {
+            Some(buffer) => buffer,
+            None => {
+                let (limits, room) = (limits.clone(), room.clone());
+                super::off_the_runtime(move || decompress(&wire.bytes, encoding, &limits, &room)).await?
+            }
+        },
     };
     Ok(Received { bytes: Bytes::from(buffer.bytes), wire_bytes, _share: buffer.share })
 }
@@ -126,20 +110,18 @@ async fn gather(body: &mut Body, limits: &Limits, room: &Room, at_most: Duration
     }
 }
 
-/// Reads off what a refused client is still sending, up to a limit: closing on unread bytes resets the connection, and
-/// the answer is lost with it.
-async fn linger(body: &mut Body, bytes_max: usize) {
-    let reading = async {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-            if bytes > bytes_max {
-                break;
-            }
-        }
-    };
-    // Whether it came to the end or ran out of time: the answer follows.
-    let _done = tokio::time::timeout(LINGER, reading).await;
+/// A body that is small before and after decompression: not worth another thread. Nothing for any other: what a few bytes
+/// become may be a thousand times as many.
+fn small(wire: &[u8], encoding: Encoding, limits: &Limits, room: &Room) -> Result<Option<Buffer>, Refusal> {
+    if wire.len() > super::INLINE_BYTES || limits.decompressed <= super::INLINE_BYTES {
+        return Ok(None);
+    }
+    let limits = Limits { decompressed: super::INLINE_BYTES, ..limits.clone() };
+    match decompress(wire, encoding, &limits, room) {
+        Ok(buffer) => Ok(Some(buffer)),
+        Err(Refusal::TooLarge { .. }) => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 fn decompress(wire: &[u8], encoding: Encoding, limits: &Limits, room: &Room) -> Result<Buffer, Refusal> {
@@ -209,6 +191,7 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use std::io::Write;
 
     fn limits(record: usize, decompressed: usize) -> Limits {
@@ -307,5 +290,21 @@ mod tests {
         drop(first);
         let third = read_all(HeaderMap::new(), Body::from(vec![1; 8 << 10]), &limits(1 << 20, 1 << 20), &room).await;
         assert!(third.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_few_bytes_become_is_made_off_the_runtime() {
+        let room = Room::new(64 << 20);
+        let limits = limits(1 << 20, 8 << 20);
+        let wire = |bytes: usize| zstd::encode_all(vec![0; bytes].as_slice(), 3).expect("compresses");
+        // Nobody else gets a thread: what needs one waits.
+        let turns = super::super::LARGE_BODIES.acquire_many(2).await.expect("is never closed");
+        let mut large = Box::pin(read_all(headers("zstd"), Body::from(wire(4 << 20)), &limits, &room));
+        assert!((&mut large).now_or_never().is_none());
+        assert_eq!(room.free(), (64 << 20) - (4 << 10), "only what was sent is held meanwhile");
+        let mut small = Box::pin(read_all(headers("zstd"), Body::from(wire(1 << 10)), &limits, &room));
+        assert!((&mut small).now_or_never().is_some());
+        drop(turns);
+        assert_eq!(large.await.expect("is sound").bytes.len(), 4 << 20);
     }
 }

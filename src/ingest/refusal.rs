@@ -55,6 +55,14 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// One event that was made of the body is over what the log takes in one record.
+    #[error("an event has {bytes} bytes, over the limit of {limit} for one record of the log")]
+    RecordTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The content encoding is none that is understood.
     #[error("the content-encoding `{0}` is not known")]
     Encoding(String),
@@ -105,7 +113,8 @@ impl From<AppendError> for Refusal {
             AppendError::Busy => Refusal::Busy,
             AppendError::Full => Refusal::DiskFull,
             AppendError::Closed => Refusal::NotTaking("ending"),
-            AppendError::Oversize { .. } | AppendError::Failed { .. } => Refusal::Log(error),
+            AppendError::Oversize { bytes, limit } => Refusal::RecordTooLarge { bytes, limit },
+            AppendError::Failed { .. } => Refusal::Log(error),
         }
     }
 }
@@ -138,7 +147,9 @@ impl Refusal {
             Refusal::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
             Refusal::NotTaking(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_taking"),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Refusal::ItemTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "event_too_large"),
+            Refusal::ItemTooLarge { .. } | Refusal::RecordTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "event_too_large")
+            }
             Refusal::Body(BodyError::TooMany { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_events"),
             Refusal::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding"),
             Refusal::Compression { .. } => (StatusCode::BAD_REQUEST, "bad_compression"),
@@ -188,7 +199,9 @@ impl Refusal {
             }
             Refusal::NotTaking(_) => Some("send the same request again shortly"),
             Refusal::TooLarge { .. } | Refusal::Body(BodyError::TooMany { .. }) => Some("send it in several requests"),
-            Refusal::ItemTooLarge { .. } => Some("shorten the event, for instance its stack"),
+            Refusal::ItemTooLarge { .. } | Refusal::RecordTooLarge { .. } => {
+                Some("shorten the event, for instance its stack")
+            }
             Refusal::Encoding(_) => Some("send gzip, zstd or identity"),
             Refusal::Slow { .. } => Some("send smaller bodies"),
             Refusal::Body(BodyError::Empty | BodyError::Unreadable { .. }) => {
@@ -223,5 +236,18 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_the_log_does_not_take_is_the_senders_matter_and_a_broken_log_is_not() {
+        let status = |error| Refusal::from(error).into_response().status();
+        assert_eq!(status(AppendError::Oversize { bytes: 2, limit: 1 }), StatusCode::PAYLOAD_TOO_LARGE);
+        let broken = AppendError::Failed { reason: "a sync failed".to_owned() };
+        assert_eq!(status(broken), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

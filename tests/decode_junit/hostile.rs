@@ -126,6 +126,22 @@ fn long_texts_and_names_are_kept_to_their_limits() {
 }
 
 #[test]
+fn of_too_many_failures_in_one_case_few_are_kept_and_the_worst_counts() {
+    let case = |children: &str| format!("<testsuite name='s'><testcase name='a'>{children}</testcase></testsuite>");
+    let many = "<failure message='no'/>".repeat(100_000);
+    let decoded = junit(case(&format!("{many}<error message='worst'/><failure/>")).as_bytes());
+    assert_eq!(tally(&decoded), Tally { tests: 1, errored: 1, ..Tally::default() });
+    assert_eq!(messages(&decoded), ["worst"]);
+    let stack = decoded.events[1].data.error.as_ref().and_then(|error| error.stack.as_deref()).expect("the others");
+    assert_eq!(stack.matches("--- also").count(), 63);
+    let issue = decoded.issues.iter().find(|issue| issue.kind == IssueKind::TooMany).expect("says so");
+    assert!(issue.message.contains("99938 failures or errors"), "{issue:?}");
+    let retried = junit(case(&"<flakyFailure message='no'/>".repeat(1_000)).as_bytes());
+    let attempts = retried.events.iter().filter(|event| event.outcome().is_some()).count();
+    assert_eq!(attempts, 65, "the kept ones and the pass");
+}
+
+#[test]
 fn a_report_over_the_limit_of_events_is_cut_visibly() {
     let limits = Limits { batch_events: 10, ..Limits::default() };
     let cases: String = (0..20).map(|n| format!("<testcase name='c{n}'/>")).collect();

@@ -11,6 +11,9 @@ use weir_schemas::limits::{CUT_MARK, Limits, cut};
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
 
+/// Problems of one case that are kept: more tell nobody anything.
+pub(super) const PROBLEMS_MAX: usize = 64;
+
 /// What a problem element says about its case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -120,10 +123,29 @@ pub(super) struct OpenCase {
     pub(super) skipped: bool,
     /// Whether it is still to be done: its failure is expected and fails nothing (node's runner).
     pub(super) to_do: bool,
-    pub(super) problems: Vec<Problem>,
+    problems: Vec<Problem>,
+    /// Problems that were not kept.
+    pub(super) left_out: u64,
 }
 
 impl OpenCase {
+    /// Takes a problem in. Of too many none is kept, but the worst is, since it is the outcome.
+    pub(super) fn add(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+            return;
+        }
+        self.left_out += 1;
+        let finals = self.problems.iter().filter(|kept| kept.role == Role::Final);
+        let worst = finals.map(|kept| kept.outcome).max();
+        if problem.role == Role::Final
+            && worst.is_none_or(|worst| problem.outcome > worst)
+            && let Some(last) = self.problems.last_mut()
+        {
+            *last = problem;
+        }
+    }
+
     /// Whether its outcome is known although its end is not: nothing makes a failure good again.
     pub(super) fn failed(&self) -> bool {
         !self.to_do && self.problems.iter().any(|problem| problem.role == Role::Final)

@@ -13,7 +13,8 @@
 //! if it had failed already.
 //!
 //! # Cost
-//! O(bytes), whatever the bytes; texts are kept up to their limits only.
+//! Time O(bytes), whatever the bytes. Memory: the text, and what the events made of it need; of a case no more than 64
+//! problems are kept, and texts up to their limits only.
 //!
 //! # Failure
 //! Each part that cannot be read is an issue with its line. Markup that breaks off ends the report there.
@@ -26,7 +27,7 @@ mod values;
 
 use super::report::{Case, Repeats, Report};
 use super::{Format, Issue, IssueKind};
-use case::{Capped, OpenCase, Problem, Role};
+use case::{Capped, OpenCase, PROBLEMS_MAX, Problem, Role};
 use issues::Issues;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
@@ -425,7 +426,7 @@ impl<'t> Parser<'t> {
     fn close_problem(&mut self, problem: Problem) {
         let limits = self.limits;
         match self.enclosing() {
-            Some(Element::Case(case)) => case.problems.push(problem),
+            Some(Element::Case(case)) => case.add(problem),
             Some(Element::Suite(suite)) => {
                 let index = suite.index;
                 let error = problem.error(&[], limits);
@@ -442,6 +443,12 @@ impl<'t> Parser<'t> {
             let name = weir_schemas::limits::cut(&open.case.name, 80).into_owned();
             self.issue(IssueKind::Cut, || format!("the case `{name}` has no end: not counted"));
             return;
+        }
+        if open.left_out > 0 {
+            let (name, left_out) = (weir_schemas::limits::cut(&open.case.name, 80).into_owned(), open.left_out);
+            self.issue(IssueKind::TooMany, || {
+                format!("the case `{name}` has {left_out} failures or errors over the {PROBLEMS_MAX} that are kept")
+            });
         }
         self.count();
         if let Some(before) = self.report.cases.last()

@@ -21,7 +21,7 @@
 //! tail; any other damage is [`LogError::Corrupt`], at the latest when it is read.
 //!
 //! # Cost
-//! Memory: the queue (`queue_bytes`), one write buffer of 1 MiB, the active segment's index, 8 MiB a reader. One copy of each
+//! Memory: the queue (`queue_bytes` and one batch), one write buffer of 1 MiB, the active segment's index, 8 MiB a reader. One copy of each
 //! payload on its way in, none on its way out.
 //!
 //! # Failure
@@ -57,7 +57,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The version of the files' format.
 const FORMAT: u32 = 1;
-/// No batch and no queue is larger, so that no commit is: places within one have 32 bits.
+/// No batch and no queue is larger, and so no commit than both together: places within one have 32 bits.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// How an embedded log is kept. [`EmbeddedConfig::new`] has the defaults.
@@ -73,7 +73,8 @@ pub struct EmbeddedConfig {
     pub segment_bytes: u64,
     /// A segment this old is sealed as well, so that retention by age does not wait for a quiet topic to fill one.
     pub segment_age: Duration,
-    /// Bytes that may wait for, or be in, a commit; at most 1 GiB. A single batch over it is taken when nothing else waits.
+    /// Bytes that may wait for, or be in, a commit; at most 1 GiB. The batch that
+    /// passes it is still taken, whatever its size.
     pub queue_bytes: usize,
     /// Records that may, likewise.
     pub queue_records: usize,

@@ -1,7 +1,9 @@
 //! What waits for the writer: a queue with a bound in bytes and records, and everything that opens or shuts it.
 //!
 //! Contract: [`Queue::push`] takes a batch or refuses it, at once. [`Queue::take`] gives the writer all that waits. A batch
-//! counts against the bound until [`Queue::done`], so memory is bounded by the queue whatever the disk does.
+//! counts against the bound until [`Queue::done`]. Whatever its size, a batch is taken unless the bound is met already:
+//! so a large one never waits for a moment in which nobody sends small ones, and memory is bounded by the queue and one
+//! batch whatever the disk does.
 
 use super::super::{AppendError, Commit, NewRecord, Position};
 use super::EmbeddedConfig;
@@ -85,8 +87,8 @@ impl Queue {
             answer.send(Ok(Vec::new())).expect("the receiver is held here");
             return Ok(Commit(commit));
         }
-        let over = state.bytes + bytes > self.bytes_max || state.records + records.len() > self.records_max;
-        if over && state.records > 0 {
+        let full = state.bytes >= self.bytes_max || state.records >= self.records_max;
+        if full && state.records > 0 {
             return Err(AppendError::Busy);
         }
         state.waiting_bytes += bytes;
@@ -168,5 +170,33 @@ impl Queue {
         self.state().closed = true;
         self.changed.notify_one();
         self.disk.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_batch_over_the_bound_gets_in_beside_small_ones_and_only_one_does() {
+        let mut config = EmbeddedConfig::new(std::path::Path::new("unused"), "t");
+        (config.queue_bytes, config.queue_records) = (1_000, 10);
+        let queue = Queue::new(&config);
+        let push = |records: usize, bytes: usize| {
+            let record = NewRecord { partition: 0, payload: Bytes::new() };
+            queue.push(vec![record; records], bytes).map(drop)
+        };
+        push(1, 100).expect("fits");
+        push(2, 5_000).expect("passes the bound");
+        assert_eq!(push(1, 1), Err(AppendError::Busy), "the bound is passed");
+        assert_eq!(push(2, 5_000), Err(AppendError::Busy));
+        queue.done(5_100, 3, &Ok(()));
+        push(9, 10).expect("there is room again");
+        push(50, 10).expect("passes the bound of records");
+        assert_eq!(push(1, 1), Err(AppendError::Busy));
+        queue.done(20, 59, &Ok(()));
+        push(1, 1_000).expect("just meets it");
+        assert_eq!(push(1, 1), Err(AppendError::Busy));
     }
 }
