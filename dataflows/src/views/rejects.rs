@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! A row that is pushed out by newer ones leaves as evicted. A count leaves when it is back at zero, or as evicted when
-//! nothing was added to it for `late_memory_ms`.
+//! nothing was added to it for `late_memory_ms`; taking back what was forgotten takes it below zero at no time.
 //!
 //! # Cost
 //! State O(`rejects` × (workers + 1) + projects with counts).
@@ -205,7 +205,8 @@ impl Rejects {
     fn count(&mut self, project: Text, kind: RejectKind, diff: i64, step: &mut Step<'_, RowChange>) {
         let key = (project, kind);
         let count = self.counts.entry(key.clone()).or_default();
-        count.count += diff;
+        // What is taken back may have been forgotten.
+        count.count = (count.count + diff).max(0);
         if diff > 0 {
             self.forget.remove(&(count.forget_at, Arc::clone(&key.0), kind));
             let at = step.now().saturating_add(self.config.late_memory_ms);

@@ -92,30 +92,35 @@ impl Folded {
         Folded { views: vec![BTreeMap::new(); VIEWS.len()], digests: vec![Digest::default(); VIEWS.len()], time: 0 }
     }
 
-    /// Applies a frame; checks that it follows, that it says nothing twice, and that its digests are those of the state.
+    /// Applies a frame that must be sound.
     pub fn apply(&mut self, released: &Released) {
+        self.try_apply(released).expect("sound");
+    }
+
+    /// Applies a frame; says if it does not follow, says anything twice, or has digests that are not those of the state.
+    pub fn try_apply(&mut self, released: &Released) -> Result<(), String> {
         let frame = &released.frame;
-        assert_eq!(frame.lower, self.time, "frames follow each other");
+        if frame.lower != self.time {
+            return Err(format!("a frame from {} does not follow {}", frame.lower, self.time));
+        }
         self.time = frame.upper;
         for (((rows, digest), part), view) in self.views.iter_mut().zip(&mut self.digests).zip(&frame.views).zip(VIEWS)
         {
             for update in &part.updates {
                 let key = update.row.prefix(view.key).to_vec();
                 digest.apply(&update.row, update.diff);
-                if update.diff < 0 {
-                    assert_eq!(
-                        rows.remove(&key).as_ref(),
-                        Some(&update.row),
-                        "{}: −1 of a row that is not there",
-                        view.name
-                    );
-                } else {
-                    let before = rows.insert(key, update.row.clone());
-                    assert_eq!(before, None, "{}: +1 over a row", view.name);
+                if update.diff < 0 && rows.remove(&key).as_ref() != Some(&update.row) {
+                    return Err(format!("{} at {}: −1 of a row that is not there", view.name, frame.upper));
+                }
+                if update.diff > 0 && rows.insert(key, update.row.clone()).is_some() {
+                    return Err(format!("{} at {}: +1 over a row", view.name, frame.upper));
                 }
             }
-            assert_eq!(*digest, part.digest, "{}: digest at {}", view.name, frame.upper);
+            if *digest != part.digest {
+                return Err(format!("{} at {}: not the digest of its rows", view.name, frame.upper));
+            }
         }
+        Ok(())
     }
 
     /// The rows of a view, in key order.

@@ -3,7 +3,7 @@
 //! Contract: [`hold_back`] passes each update on at once and its negation exactly when the frontier reaches the time at
 //! which its pane leaves the window (`time.md`, windows). It holds a capability at its earliest pending expiry, or none.
 
-use crate::live_metrics::{Expected, expected_row};
+use crate::common::oracle::live_metrics::{Expected, expected_row};
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::{CountTotal, ThresholdTotal};
 use std::collections::{BTreeMap, BTreeSet};

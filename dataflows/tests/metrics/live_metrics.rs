@@ -1,10 +1,10 @@
 //! `live_metrics` and its hold-back form against an oracle.
 
+use crate::common::oracle::live_metrics::{Datum, rows as oracle};
 use crate::harness::{Attempt, BASE, ByHand, Follower, attempts, cases, check, facts, run};
 use crate::hold_back;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use timely::dataflow::operators::vec::Map as _;
 use weir_dataflows::Config;
 use weir_dataflows::context::Context;
@@ -15,16 +15,6 @@ use weir_dataflows::views::live_metrics::local::{Delta, LocalPanes};
 use weir_dataflows::views::live_metrics::render;
 use weir_dataflows::views::live_metrics::scopes::Scopes;
 use weir_schemas::id::Id;
-use weir_schemas::outcome::Outcome;
-use weir_schemas::row::{Row, RowWriter};
-use weir_schemas::view::LIVE_METRICS;
-
-#[derive(Clone, Debug)]
-enum Datum {
-    Fact(AttemptFact),
-    Running(Running),
-    Awaited(Awaited),
-}
 
 fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
     let facts = data.clone().flat_map(|(datum, time, diff)| match datum {
@@ -40,81 +30,6 @@ fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
         _ => None,
     });
     render(cx, facts, running, awaited).0
-}
-
-/// What a scope's row says, summed in the plainest way.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Expected {
-    pub(crate) passed: i128,
-    pub(crate) failing: i128,
-    pub(crate) skipped: i128,
-    pub(crate) timed: i128,
-    pub(crate) duration_us: i128,
-    pub(crate) running: i64,
-    pub(crate) streams: i64,
-    pub(crate) tests: i64,
-    pub(crate) patterns: i64,
-}
-
-pub(crate) fn expected_row((project, suite): &(Text, Text), sums: &Expected) -> Option<Row> {
-    if *sums == (Expected { patterns: sums.patterns, ..Expected::default() }) {
-        return None;
-    }
-    // Half up, in units of a millionth.
-    let rounded = |n: i128, d: i128| i64::try_from((2 * n + d).div_euclid(2 * d)).expect("small");
-    let completed = sums.passed + sums.failing;
-    let percent = |n: i128| if completed == 0 { None } else { Some(rounded(n * 100 * 1_000_000, completed)) };
-    let mut row = RowWriter::default();
-    row.str(project).str(if suite.is_empty() { "project" } else { "suite" });
-    row.str(if suite.is_empty() { project } else { suite }).str("60s");
-    row.int(rounded((completed + sums.skipped) * 1_000_000, 60));
-    row.int(percent(sums.passed).unwrap_or(100_000_000)).int(percent(sums.failing).unwrap_or(0));
-    row.opt_int((sums.timed > 0).then(|| rounded(sums.duration_us, sums.timed)));
-    row.int(sums.running).int(sums.patterns);
-    row.opt_int(suite.is_empty().then_some(sums.streams)).opt_int(suite.is_empty().then_some(sums.tests));
-    Some(row.finish(&LIVE_METRICS))
-}
-
-/// The rows at `now`, from all updates up to then.
-fn oracle(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
-    let mut scopes: BTreeMap<(Text, Text), Expected> = BTreeMap::new();
-    let mut patterns: BTreeMap<(Text, Text), BTreeMap<Id, i64>> = BTreeMap::new();
-    for (datum, _, diff) in updates {
-        let (project, suite) = match datum {
-            Datum::Fact(fact) => (&fact.names.project, &fact.names.suite),
-            Datum::Running(running) => (&running.project, &running.suite_name),
-            Datum::Awaited(awaited) => (&awaited.project, &Text::default()),
-        };
-        for scope in
-            BTreeSet::from([Text::default(), Arc::clone(suite)]).into_iter().map(|suite| (Arc::clone(project), suite))
-        {
-            let sums = scopes.entry(scope.clone()).or_default();
-            match datum {
-                Datum::Running(_) => sums.running += diff,
-                Datum::Awaited(Awaited { what: AwaitedKind::Stream, .. }) => sums.streams += diff,
-                Datum::Awaited(Awaited { what: AwaitedKind::Test, .. }) => sums.tests += diff,
-                Datum::Fact(fact) if (fact.at / 1_000 + 1) * 1_000 + 60_000 > now => {
-                    match fact.outcome {
-                        Outcome::Passed => sums.passed += i128::from(*diff),
-                        Outcome::Skipped => sums.skipped += i128::from(*diff),
-                        _ => sums.failing += i128::from(*diff),
-                    }
-                    if let Some(duration_us) = fact.duration_us {
-                        sums.timed += i128::from(*diff);
-                        sums.duration_us += i128::from(*diff) * i128::from(duration_us);
-                    }
-                    if let Some(failure) = &fact.failure {
-                        *patterns.entry(scope).or_default().entry(failure.fingerprint).or_default() += diff;
-                    }
-                }
-                Datum::Fact(_) => {}
-            }
-        }
-    }
-    for (scope, counts) in patterns {
-        scopes.entry(scope).or_default().patterns = counts.values().map(|count| i64::from(*count > 0)).sum();
-    }
-    scopes.iter().filter_map(|(scope, sums)| expected_row(scope, sums)).collect()
 }
 
 const SPAN: u64 = 80_000;

@@ -1,8 +1,8 @@
 //! `rejects` against an oracle.
 
+use crate::common::oracle::rejects::{Rejected, rows as oracle};
 use crate::harness::{BASE, ByHand, cases, check};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Map as _;
 use weir_dataflows::Config;
@@ -11,76 +11,20 @@ use weir_dataflows::facts::{Late, Rows};
 use weir_dataflows::input::{Position, Refusal, RejectKind, Text};
 use weir_dataflows::keyed::{Collection, Updates};
 use weir_dataflows::views::rejects::{Entry, Local, Rejects, render};
-use weir_schemas::row::{Row, RowWriter};
-use weir_schemas::view::REJECTS;
 
-#[derive(Clone, Debug)]
-enum Datum {
-    Refusal(Arc<Refusal>),
-    Late(Late),
-}
-
-fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
+fn view<'s>(cx: &Context<'s>, data: Collection<'s, Rejected>) -> Rows<'s> {
     let refusals = data.clone().flat_map(|(datum, time, diff)| match datum {
-        Datum::Refusal(refusal) => Some((refusal, time, diff)),
-        Datum::Late(_) => None,
+        Rejected::Refusal(refusal) => Some((refusal, time, diff)),
+        Rejected::Late(_) => None,
     });
     let late = data.flat_map(|(datum, time, diff)| match datum {
-        Datum::Late(late) => Some((late, time, diff)),
-        Datum::Refusal(_) => None,
+        Rejected::Late(late) => Some((late, time, diff)),
+        Rejected::Refusal(_) => None,
     });
     render(cx, refusals, late)
 }
 
-/// A count, and the cadence point at which something was last added to it.
-#[derive(Default)]
-struct Count(i64, u64);
-
-fn oracle(updates: &[(Datum, u64, i64)], now: u64, config: &Config) -> BTreeSet<Row> {
-    let mut shown: Vec<(u64, Position, &Refusal)> = Vec::new();
-    let mut by_point: BTreeMap<(Text, &str, u64), i64> = BTreeMap::new();
-    for (datum, time, diff) in updates {
-        let point = time.next_multiple_of(1_000);
-        let (project, kind) = match datum {
-            Datum::Late(late) => (&late.project, RejectKind::Late),
-            Datum::Refusal(refusal) if !refusal.kind.counted() => {
-                shown.push((*time, refusal.position, refusal));
-                continue;
-            }
-            Datum::Refusal(refusal) => (&refusal.project, refusal.kind),
-        };
-        *by_point.entry((Arc::clone(project), kind.as_str(), point)).or_default() += diff;
-    }
-    shown.sort();
-    let mut rows: BTreeSet<Row> = shown
-        .iter()
-        .rev()
-        .take(config.rejects)
-        .map(|(tick, position, refusal)| {
-            let mut row = RowWriter::default();
-            row.str(&refusal.project).str(refusal.kind.as_str()).str(&config.topics[0]);
-            row.uint(position.partition.into()).uint(position.offset).uint(position.index.into());
-            row.int(1).str(&refusal.message).str(&refusal.stream).uint(*tick);
-            row.finish(&REJECTS)
-        })
-        .collect();
-    let mut counts: BTreeMap<(Text, &str), Count> = BTreeMap::new();
-    for ((project, kind, point), diff) in by_point {
-        let count = counts.entry((project, kind)).or_default();
-        let forgotten = (count.1 + config.late_memory_ms).next_multiple_of(1_000);
-        *count = Count(if forgotten < point { diff } else { count.0 + diff }, if diff > 0 { point } else { count.1 });
-    }
-    for ((project, kind), Count(count, news)) in counts {
-        if count > 0 && (news + config.late_memory_ms).next_multiple_of(1_000) > now {
-            let mut row = RowWriter::default();
-            row.str(&project).str(kind).str("").int(0).int(0).int(0).int(count).null().null().null();
-            rows.insert(row.finish(&REJECTS));
-        }
-    }
-    rows
-}
-
-fn history() -> impl Strategy<Value = Updates<Datum>> {
+fn history() -> impl Strategy<Value = Updates<Rejected>> {
     let kind = prop_oneof![
         2 => Just(RejectKind::Malformed), 1 => Just(RejectKind::Conflict), 2 => Just(RejectKind::Duplicate), 1 => Just(RejectKind::Late)
     ];
@@ -98,11 +42,11 @@ fn history() -> impl Strategy<Value = Updates<Datum>> {
             };
             let message = Text::from(format!("message {number}"));
             if kind == RejectKind::Late && !refusal {
-                updates.push((Datum::Late(Late { project: Arc::clone(&project) }), time, 1));
-                updates.extend(withdrawn.map(|after| (Datum::Late(Late { project }), time + after * 10, -1)));
+                updates.push((Rejected::Late(Late { project: Arc::clone(&project) }), time, 1));
+                updates.extend(withdrawn.map(|after| (Rejected::Late(Late { project }), time + after * 10, -1)));
             } else {
                 let refusal = Refusal { position, kind, project, stream: "s".into(), message, expected: None };
-                updates.push((Datum::Refusal(Arc::new(refusal)), time, 1));
+                updates.push((Rejected::Refusal(Arc::new(refusal)), time, 1));
             }
         }
         updates
@@ -114,8 +58,8 @@ proptest! {
 
     #[test]
     fn rows_are_those_of_the_oracle_at_every_cadence_point(history in history(), seed: u64, limit in 1usize..12, memory in 5u64..60) {
-        // Longer than a withdrawal waits, so none reaches what was forgotten.
-        let config = Config { rejects: limit, late_memory_ms: 10_000 + memory * 1_000, ..Config::default() };
+        // Withdrawals wait for up to 10 s: some reach what was forgotten.
+        let config = Config { rejects: limit, late_memory_ms: memory * 1_000, ..Config::default() };
         let points: Vec<u64> = (0..120).map(|second| BASE + second * 1_000).collect();
         let known = config.clone();
         check(seed, &config, history, &points, 1_000, view, move |updates, now| oracle(updates, now, &known))?;

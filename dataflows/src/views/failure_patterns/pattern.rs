@@ -6,7 +6,7 @@
 //! `last_seen_at` follow a withdrawal only when its pane empties.
 //!
 //! What finds no room (`room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
-//! its pattern got in is not the pattern's.
+//! its pattern got in is not the pattern's, unless it came to count again since.
 //!
 //! # Invariants
 //! Within a tick, updates are first netted, then removals and additions are done in the order of their keys: which
@@ -126,7 +126,7 @@ pub struct Pattern {
     sample: Sample,
     /// The first of those that have left the 24 h.
     first_expired_at: Option<u64>,
-    /// The tick of the first that came.
+    /// The tick at which it got in.
     since: u64,
     /// The tick of the last that came.
     news_at: u64,
@@ -151,7 +151,7 @@ struct Sample {
 }
 
 impl Pattern {
-    fn new(occurrence: &Occurrence) -> Pattern {
+    fn new(occurrence: &Occurrence, now: u64) -> Pattern {
         Pattern {
             group: occurrence.group(),
             project: Arc::clone(&occurrence.names.project),
@@ -166,7 +166,7 @@ impl Pattern {
             samples: Vec::new(),
             sample: Sample::default(),
             first_expired_at: None,
-            since: occurrence.came,
+            since: now,
             news_at: 0,
             due: 0,
             withdrawn: false,
@@ -208,7 +208,15 @@ impl Pattern {
         expiries
     }
 
-    /// Takes an occurrence back that is in the 24 h.
+    /// Whether an occurrence that is in the 24 h was taken in. Of those that are not kept one by one: if it came since the
+    /// pattern got in.
+    fn has(&self, occurrence: &Occurrence) -> bool {
+        let pane = DAY.pane(occurrence.key.at);
+        let folded = || self.day.iter().any(|(number, folded)| number == pane && folded.count > 0);
+        self.kept.contains(&occurrence.key) || occurrence.came >= self.since && self.folded > 0 && folded()
+    }
+
+    /// Takes an occurrence back that was taken in and is in the 24 h.
     fn take_back(&mut self, occurrence: &Occurrence, now: u64) {
         let key = occurrence.key;
         self.withdrawn = true;
@@ -292,14 +300,11 @@ impl Patterns {
         Patterns { config, patterns, room: Room::new(share), agenda, writer: RowWriter::default() }
     }
 
-    /// The pattern that an occurrence is one of, made if there is room for it; `None` when there is, or was, none.
-    fn place(&mut self, occurrence: &Occurrence) -> Option<&mut Pattern> {
+    /// The pattern that a new occurrence becomes one of, made if there is room for it.
+    fn place(&mut self, occurrence: &Occurrence, now: u64) -> Option<&mut Pattern> {
         let (group, fingerprint) = (occurrence.group(), occurrence.failure.fingerprint);
         let id = (occurrence.project, fingerprint);
         if let Some(pattern) = self.patterns.get(&id) {
-            if occurrence.came < pattern.since {
-                return None;
-            }
             self.room.wake(group, pattern.news_at, fingerprint);
             return self.patterns.get_mut(&id);
         }
@@ -313,7 +318,7 @@ impl Patterns {
             }
             Entry::Full => return None,
         }
-        Some(self.patterns.get_or_insert_with(id, || Pattern::new(occurrence)))
+        Some(self.patterns.get_or_insert_with(id, || Pattern::new(occurrence, now)))
     }
 
     fn apply(&mut self, occurrence: &Occurrence, diff: i64, step: &mut Step<'_, PatternOutput>) {
@@ -322,11 +327,13 @@ impl Patterns {
             return;
         }
         let id = (occurrence.project, occurrence.failure.fingerprint);
-        if diff < 0 && !self.patterns.contains(&id) {
-            return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
-        }
         let limit = self.config.pattern_occurrences;
-        let Some(pattern) = self.place(occurrence) else {
+        let pattern = if diff > 0 {
+            self.place(occurrence, now)
+        } else {
+            self.patterns.get_mut(&id).filter(|pattern| pattern.has(occurrence))
+        };
+        let Some(pattern) = pattern else {
             return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
         };
         let mut times = [None; 2];

@@ -1,0 +1,78 @@
+//! The oracles: plain functions from the list of what came in to the rows at a time, computed from scratch.
+//!
+//! Written from the design's words (`events.md`, `time.md`, `views.md`), with no timely in them and none of the dataflow's
+//! code but the types of what runs between its operators and its failure fingerprint. [`admission`] says which events count,
+//! [`runs`] what becomes of their runs, [`attempts`] what they say of tests; then one file a view.
+
+pub mod admission;
+pub mod attempts;
+pub mod failure_patterns;
+pub mod live_metrics;
+pub mod missing;
+pub mod rejects;
+pub mod run_progress;
+pub mod runs;
+pub mod suite_progress;
+pub mod test_results;
+
+use super::Tick;
+use std::collections::BTreeMap;
+use weir_dataflows::Config;
+use weir_dataflows::facts::AttemptFact;
+use weir_dataflows::keyed::Updates;
+use weir_schemas::id::Id;
+use weir_schemas::row::Row;
+use weir_schemas::view::View;
+
+/// All that a history comes to.
+pub struct Oracle {
+    config: Config,
+    lives: runs::Lives,
+    facts: Updates<AttemptFact>,
+    rejected: Updates<rejects::Rejected>,
+}
+
+impl Oracle {
+    pub fn new(config: &Config, ticks: &[Tick]) -> Oracle {
+        let judged = admission::admission(config, ticks);
+        let lives = runs::lives(config, ticks, &judged);
+        let facts = attempts::facts(&lives);
+        let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
+        Oracle { config: config.clone(), lives, facts, rejected }
+    }
+
+    /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
+    pub fn rows(&self, view: &View, time: u64) -> Vec<Row> {
+        let point = if view.cadence_ms == 0 { time } else { time - time % view.cadence_ms };
+        let runs = runs::at(&self.lives, point);
+        match view.name {
+            "run_progress" => run_progress::rows(&runs),
+            "suite_progress" => suite_progress::rows(&runs),
+            "test_results" => test_results::rows(&runs),
+            "missing" => missing::rows(&runs),
+            "live_metrics" => {
+                let mut data = live_metrics::gauges(&runs, point);
+                data.extend(
+                    until(&self.facts, point).map(|(fact, at, diff)| (live_metrics::Datum::Fact(fact), at, diff)),
+                );
+                live_metrics::rows(&data, point).into_iter().collect()
+            }
+            "failure_patterns" => {
+                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                failure_patterns::rows(&facts, point, &self.config).into_iter().collect()
+            }
+            "rejects" => {
+                let rejected: Updates<rejects::Rejected> = until(&self.rejected, point).collect();
+                rejects::rows(&rejected, point, &self.config).into_iter().collect()
+            }
+            other => panic!("{other} has no oracle"),
+        }
+    }
+}
+
+fn until<D: Clone>(updates: &Updates<D>, time: u64) -> impl Iterator<Item = (D, u64, i64)> {
+    updates.iter().filter(move |(_, at, _)| *at <= time).cloned()
+}
+
+/// The runs in state, by identity.
+pub type Runs<'a> = BTreeMap<Id, &'a runs::Run>;
