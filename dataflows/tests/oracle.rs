@@ -6,9 +6,13 @@ use common::history::{config, history};
 use common::oracle::Oracle;
 use common::{Feeding, Folded, json, run};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use weir_dataflows::input::{Event, Input, Withdraws};
 use weir_dataflows::output::Released;
+use weir_schemas::id::Id;
 use weir_schemas::row::Row;
-use weir_schemas::view::{VIEWS, View};
+use weir_schemas::view::{VIEWS, View, view};
 
 /// Histories to try: the long form with WEIR_LONG.
 fn cases(short: u32, long: u32) -> ProptestConfig {
@@ -17,12 +21,12 @@ fn cases(short: u32, long: u32) -> ProptestConfig {
 }
 
 fn assert_rows(view: &View, time: u64, found: Vec<Row>, expected: Vec<Row>) -> Result<(), TestCaseError> {
-    let text = |rows: Vec<Row>| {
-        let mut lines: Vec<String> = rows.iter().map(|row| json(row, view)).collect();
-        lines.sort();
-        lines
-    };
-    prop_assert_eq!(text(found), text(expected), "{} at {}", view.name, time);
+    let text = |rows: Vec<Row>| rows.iter().map(|row| json(row, view)).collect::<BTreeSet<String>>();
+    let count = (found.len(), expected.len());
+    let (found, expected) = (text(found), text(expected));
+    let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
+    prop_assert_eq!(only(&found, &expected), only(&expected, &found), "{} at {}", view.name, time);
+    prop_assert_eq!(count.0, count.1, "{} at {}: rows that stand twice", view.name, time);
     Ok(())
 }
 
@@ -65,4 +69,93 @@ proptest! {
             prop_assert_eq!(&plain, &other, "{} workers", workers);
         }
     }
+}
+
+/// What an operator could do wrong to a view's updates. The digests go along, as they would if an operator did it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// A row that should have left stays.
+    LostRetraction,
+    /// A row that came comes once more.
+    DoubledInsertion,
+    /// A row that came does not.
+    LostInsertion,
+}
+
+/// Lets the fault happen once, to the last update of the view that it can happen to; says whether there was one.
+fn break_view(released: &mut [Released], view: usize, fault: Fault) -> bool {
+    let sign = if fault == Fault::LostRetraction { -1 } else { 1 };
+    let touched = |released: &Released| released.frame.views[view].updates.iter().rposition(|u| u.diff == sign);
+    let Some((frame, update)) =
+        released.iter().enumerate().rev().find_map(|(frame, released)| Some((frame, touched(released)?)))
+    else {
+        return false;
+    };
+    let updates = &mut released[frame].frame.views[view].updates;
+    let row = updates[update].row.clone();
+    if fault == Fault::DoubledInsertion {
+        updates.insert(update, updates[update].clone());
+    } else {
+        updates.remove(update);
+    }
+    let error = if fault == Fault::LostInsertion { -1 } else { 1 };
+    released[frame..].iter_mut().for_each(|released| released.frame.views[view].digest.apply(&row, error));
+    true
+}
+
+#[test]
+fn an_operator_that_loses_or_doubles_one_update_is_caught_in_every_view() {
+    for (index, view) in VIEWS.iter().enumerate() {
+        for fault in [Fault::LostRetraction, Fault::DoubledInsertion, Fault::LostInsertion] {
+            let caught = (0..100u64).find_map(|seed| {
+                let ticks = history(seed, 40);
+                let mut released = run(&config(), &ticks, Feeding::SIMPLE);
+                let oracle = Oracle::new(&config(), &ticks);
+                check(&oracle, &released).expect("sound before it is broken");
+                break_view(&mut released, index, fault).then(|| check(&oracle, &released))
+            });
+            let said =
+                caught.expect("some history has such an update").expect_err("a broken view is caught").to_string();
+            assert!(said.contains(view.name), "{fault:?} in {}: {said}", view.name);
+        }
+    }
+}
+
+/// The same event, but if it takes anything back, then what nobody ever said.
+fn without_effect(input: &Input) -> Input {
+    let Input::Event(event) = input else { return input.clone() };
+    match event.withdrawal() {
+        None => input.clone(),
+        Some(Withdraws::Test { .. }) => {
+            let mut other = Event::clone(event);
+            other.test = Some(Id(1));
+            Input::Event(Arc::new(other))
+        }
+        Some(Withdraws::Event(Id(id))) => {
+            let text = serde_json::to_string(event).expect("an event can be written");
+            let other = text.replace(&format!(r#"{{"Event":{id}}}"#), r#"{"Event":1}"#);
+            assert_ne!(text, other);
+            Input::Event(Arc::new(serde_json::from_str(&other).expect("and read")))
+        }
+    }
+}
+
+#[test]
+fn withdrawals_reach_every_view_and_one_that_does_not_is_caught() {
+    let mut unmoved: BTreeSet<&str> = VIEWS.iter().map(|view| view.name).collect();
+    for seed in 0..1_000 {
+        let ticks = history(seed, 40);
+        let mut deaf = ticks.clone();
+        deaf.iter_mut().flat_map(|tick| &mut tick.inputs).for_each(|input| *input = without_effect(input));
+        let (oracle, mut folded) = (Oracle::new(&config(), &ticks), Folded::new());
+        for released in run(&config(), &deaf, Feeding::SIMPLE) {
+            folded.apply(&released);
+            let same = |view: &View| assert_rows(view, folded.time, folded.rows(view), oracle.rows(view, folded.time));
+            unmoved.retain(|name| same(view(name).expect("a view")).is_ok());
+        }
+        if unmoved.is_empty() {
+            return;
+        }
+    }
+    panic!("no withdrawal ever shows in {unmoved:?}");
 }

@@ -18,7 +18,7 @@
 //! Ties are broken by the fingerprint. What is shown as a sample is the first kept occurrence, so it stands still.
 //!
 //! # Cost
-//! A pattern holds at most `pattern_occurrences` occurrences of 48 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
+//! A pattern holds at most `pattern_occurrences` occurrences of 64 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
 
 pub mod pattern;
 mod room;
@@ -93,8 +93,7 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
     let failure = fact.failure?;
     Some(Occurrence {
         project: project_scope(&fact.names.project),
-        key: pattern::Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt },
-        came: fact.came,
+        key: pattern::Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt, came: fact.came },
         names: fact.names,
         failure,
     })

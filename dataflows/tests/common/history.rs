@@ -3,17 +3,20 @@
 //! A history is a pure function of a seed and a length, so a failing one is named by two numbers. Streams send gapless
 //! versions but skip some (and may send them later), resend what they sent, reuse versions, send events of long ago and of
 //! the future, take results back before and after they came; runs begin, end, fall silent, are reopened; time jumps by
-//! hours; the silent clock stands still now and then.
+//! hours; the silent clock stands still now and then. Some of it is hostile: names over the limit, names that look like
+//! others with a variant, tests without an id, suites without a name, and numbers at their limits; errors are made to
+//! meet in one bucket of `failure_patterns`.
 
 use super::Tick;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use weir_dataflows::Config;
-use weir_dataflows::input::{Event, Input, Interner, Position, Refusal, RejectKind};
+use weir_dataflows::fingerprint;
+use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
 use weir_schemas::event::{EventData, EventType, Metadata, TestErrorData, TestEvent};
 use weir_schemas::limits::Limits;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
-use weir_schemas::timestamp::Timestamp;
+use weir_schemas::timestamp::{TIMESTAMP_MS_MAX, Timestamp};
 
 /// When histories begin: a whole hour.
 pub const START: u64 = 1_699_999_200_000;
@@ -30,6 +33,8 @@ pub fn config() -> Config {
         stream_gaps: 3,
         rejects: 12,
         failure_patterns: 3,
+        patterns_held: 256,
+        pattern_memory_ms: 90_000_000,
         ..Config::default()
     }
 }
@@ -102,8 +107,11 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
     ticks
 }
 
-/// In units of 10 ms: mostly short, sometimes past a timeout, rarely past a memory.
+/// In units of 10 ms: mostly short, sometimes past a timeout, rarely past a memory, hardly ever past a day.
 fn step_of(dice: &mut Dice) -> u64 {
+    if dice.one_in(150) {
+        return 6_000_000 + dice.roll(6_000_000);
+    }
     match dice.roll(40) {
         0 => 100_000 + dice.roll(400_000),
         1 | 2 => 2_000 + dice.roll(4_000),
@@ -137,6 +145,8 @@ fn next_event(stream: &mut Stream, at: u64, unique: u64, dice: &mut Dice) -> Tes
     if dice.one_in(12) {
         event.version = 1 + dice.roll(stream.next); // Taken, or a gap's.
         stream.next = stream.next.max(event.version + 1);
+    } else if dice.one_in(100) {
+        event.version = u64::MAX - dice.roll(3);
     } else {
         event.version = stream.next;
         stream.next += 1;
@@ -152,46 +162,32 @@ fn next_event(stream: &mut Stream, at: u64, unique: u64, dice: &mut Dice) -> Tes
 fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'static> {
     let kind = kind_of(dice);
     let test = dice.roll(4);
-    let suite = format!("suite{}", test % 2);
-    let numbered = dice.one_in(2);
-    let needs_test = !matches!(
-        kind,
-        EventType::RunStarted
-            | EventType::RunCompleted
-            | EventType::TestSuiteStarted
-            | EventType::TestSuiteCompleted
-            | EventType::SetupFailed
-    );
+    let needs_suite = matches!(kind, EventType::TestSuiteStarted | EventType::TestSuiteCompleted);
+    let needs_test =
+        !needs_suite && !matches!(kind, EventType::RunStarted | EventType::RunCompleted | EventType::SetupFailed);
     let by_event = kind == EventType::ResultWithdrawn && dice.one_in(2);
+    let [test_id, test_name, variant] = if needs_test { test_words(test, dice) } else { Default::default() };
+    let text = |words: Option<String>| words.map(Text::from);
     let data = EventData {
-        test_id: needs_test.then(|| Text::from(format!("t{test}"))),
-        test_suite_id: Some(Text::from(suite)),
+        test_id: text(test_id),
+        test_name: text(test_name),
+        test_suite_id: if needs_suite || !dice.one_in(8) { Some(Text::from(suite_word(test % 2, dice))) } else { None },
         result: (kind == EventType::TestCaseCompleted)
             .then(|| Outcome::ALL[usize::try_from(dice.roll(5)).expect("small")]),
-        attempt: numbered.then(|| u32::try_from(1 + dice.roll(3)).expect("small")),
-        duration: dice.one_in(2).then(|| f64::from(u32::try_from(dice.roll(9_000)).expect("small")) / 8.0),
-        planned_tests: dice.one_in(2).then(|| u32::try_from(dice.roll(6)).expect("small")),
-        planned_shards: dice.one_in(3).then(|| u32::try_from(1 + dice.roll(3)).expect("small")),
-        error: dice.one_in(2).then(|| TestErrorData {
-            message: Text::from(format!("expected {} rows", dice.roll(1_000))),
-            kind: Some(Text::from(["TypeError", "IOError"][usize::try_from(dice.roll(2)).expect("small")])),
-            ..TestErrorData::default()
-        }),
+        attempt: attempt(dice),
+        duration: duration(dice),
+        planned_tests: number(2, 6, dice),
+        planned_shards: number(3, 4, dice).map(|shards| shards.max(1)),
+        error: dice.one_in(2).then(|| error(dice)),
         withdraws: by_event.then(|| Text::from(format!("{}-{}", stream.name, 1 + dice.roll(unique + 4)))),
         ..EventData::default()
     };
-    let shift = match dice.roll(12) {
-        0 => -200_000,
-        1 => -61_000 + i64::try_from(dice.roll(3_000)).expect("small"),
-        2 => 5_000,
-        _ => -i64::try_from(dice.roll(4_000)).expect("small"),
-    };
-    TestEvent {
+    let event = TestEvent {
         event_id: Text::from(format!("{}-{unique}", stream.name)),
         event_type: kind,
         stream_id: Text::from(stream.name.clone()),
-        version: 0,
-        timestamp: Timestamp(at.saturating_add_signed(shift)),
+        version: 1,
+        timestamp: timestamp(at, dice),
         causation_id: None,
         correlation_id: Some(Text::from(stream.run.clone())),
         data,
@@ -201,9 +197,93 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
             worker: dice.one_in(2).then(|| Text::from("w1")),
             user_id: dice.one_in(3).then(|| Text::from("ann")),
             source: stream.report.then(|| Text::from("junit")),
+            variant: text(variant),
             ..Metadata::default()
         },
+    };
+    event.check(&Limits::default()).expect("ingest would take it");
+    event
+}
+
+/// `testId`, `testName` and `variant` of a test; the same test may be said in several ways.
+fn test_words(test: u64, dice: &mut Dice) -> [Option<String>; 3] {
+    let some = |text: &str| Some(text.to_owned());
+    let (id, name, linux) = (format!("t{test}"), format!("a test {test}"), "linux");
+    let long = "long ".repeat(300) + &id;
+    match dice.roll(20) {
+        0 => [Some(id), None, some(linux)],
+        1 => [Some(format!("{id} [{linux}]")), None, None],
+        2 => [Some(format!("{id} [{linux}]")), None, some(linux)],
+        3 => [None, Some(name), None],
+        4 => [None, Some(name), some(linux)],
+        5 => [Some(long), None, None],
+        6 => [Some(long), None, some(linux)],
+        7 => [None, Some(long), None],
+        8 => [some(""), Some(name), some("")],
+        9 => [Some(id), some(""), None],
+        _ => [Some(id), None, None],
     }
+}
+
+fn suite_word(suite: u64, dice: &mut Dice) -> String {
+    if dice.one_in(12) { "suite ".repeat(300) + &suite.to_string() } else { format!("suite{suite}") }
+}
+
+fn attempt(dice: &mut Dice) -> Option<u32> {
+    match dice.roll(24) {
+        0..=11 => None,
+        12 => Some(999 + u32::try_from(dice.roll(3)).expect("small")),
+        13 => Some(u32::MAX),
+        14..=16 => Some(1 + u32::try_from(dice.roll(8)).expect("small")),
+        _ => Some(1 + u32::try_from(dice.roll(3)).expect("small")),
+    }
+}
+
+fn duration(dice: &mut Dice) -> Option<f64> {
+    match dice.roll(40) {
+        0 => Some(1e15),
+        1 => Some(f64::MAX),
+        2 => Some(1e-9),
+        3..=19 => Some(f64::from(u32::try_from(dice.roll(9_000)).expect("small")) / 8.0),
+        _ => None,
+    }
+}
+
+/// One time in `n` a number below `sides`, hardly ever the largest there is.
+fn number(n: u64, sides: u64, dice: &mut Dice) -> Option<u32> {
+    let largest = dice.one_in(60);
+    dice.one_in(n).then(|| if largest { u32::MAX } else { u32::try_from(dice.roll(sides)).expect("small") })
+}
+
+fn timestamp(at: u64, dice: &mut Dice) -> Timestamp {
+    let shift = match dice.roll(12) {
+        0 if dice.one_in(4) => return Timestamp(dice.roll(2) * TIMESTAMP_MS_MAX),
+        0 => -200_000,
+        1 => -61_000 + i64::try_from(dice.roll(3_000)).expect("small"),
+        2 => 5_000,
+        _ => -i64::try_from(dice.roll(4_000)).expect("small"),
+    };
+    Timestamp(at.saturating_add_signed(shift))
+}
+
+/// Messages whose patterns are in one bucket: all but one of them find no room.
+static RIVALS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let bucket = |message: &str| {
+        let error = ErrorText { message: message.into(), kind: Some("IOError".into()), ..ErrorText::default() };
+        fingerprint::failure(&error, Outcome::Failed).fingerprint.0 % 256
+    };
+    let letter = |n: u32| char::from(b'a' + u8::try_from(n % 26).expect("small"));
+    let words = (0..26 * 26 * 26).map(|n| format!("no {}{}{} here", letter(n), letter(n / 26), letter(n / 676)));
+    words.filter(|words| bucket(words) == 7).take(3).collect()
+});
+
+fn error(dice: &mut Dice) -> TestErrorData<'static> {
+    let (message, kind) = match dice.roll(8) {
+        0 => (String::new(), "TypeError"),
+        1..=3 => (RIVALS[usize::try_from(dice.roll(3)).expect("small")].clone(), "IOError"),
+        _ => (format!("expected {} rows", dice.roll(1_000)), ["TypeError", "IOError"][usize::from(dice.one_in(2))]),
+    };
+    TestErrorData { message: Text::from(message), kind: Some(Text::from(kind)), ..TestErrorData::default() }
 }
 
 fn kind_of(dice: &mut Dice) -> EventType {

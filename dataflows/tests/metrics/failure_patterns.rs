@@ -114,12 +114,6 @@ proptest! {
 
 fn occurrence(fact: &AttemptFact) -> Option<Occurrence> {
     let failure: Arc<Failure> = fact.failure.clone()?;
-    let key = Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt };
-    Some(Occurrence {
-        project: Id::of(&[&fact.names.project]),
-        key,
-        came: fact.came,
-        failure,
-        names: Arc::clone(&fact.names),
-    })
+    let key = Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt, came: fact.came };
+    Some(Occurrence { project: Id::of(&[&fact.names.project]), key, failure, names: Arc::clone(&fact.names) })
 }

@@ -48,8 +48,6 @@ pub struct Occurrence {
     pub project: Id,
     /// Which attempt.
     pub key: Key,
-    /// The tick at which it came.
-    pub came: u64,
     /// Why it failed.
     pub failure: Arc<Failure>,
     /// The names of the test.
@@ -75,6 +73,8 @@ pub struct Key {
     pub test: Id,
     /// The attempt.
     pub attempt: u32,
+    /// The tick at which it was told: a run that left and began again may tell the same once more.
+    pub came: u64,
 }
 
 /// A pattern as it competes for a place in the view: the first come first.
@@ -213,7 +213,7 @@ impl Pattern {
     fn has(&self, occurrence: &Occurrence) -> bool {
         let pane = DAY.pane(occurrence.key.at);
         let folded = || self.day.iter().any(|(number, folded)| number == pane && folded.count > 0);
-        self.kept.contains(&occurrence.key) || occurrence.came >= self.since && self.folded > 0 && folded()
+        self.kept.contains(&occurrence.key) || occurrence.key.came >= self.since && self.folded > 0 && folded()
     }
 
     /// Takes an occurrence back that was taken in and is in the 24 h.

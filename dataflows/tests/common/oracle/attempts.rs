@@ -12,6 +12,9 @@ use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::row::RowWriter;
 
+/// The highest number of an attempt.
+const ATTEMPTS_MAX: u32 = 1_000;
+
 /// An event and its tick.
 pub type At = (u64, Arc<Event>);
 
@@ -114,7 +117,7 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
     let taken_back: Vec<Option<u32>> = events
         .iter()
         .filter_map(|(_, event)| match event.withdrawal() {
-            Some(Withdraws::Test { attempt }) => Some(attempt),
+            Some(Withdraws::Test { attempt }) => Some(attempt.map(|attempt| attempt.min(ATTEMPTS_MAX))),
             _ => None,
         })
         .collect();
@@ -122,10 +125,11 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
     let first = Arc::clone(&events.first()?.1);
     let mut attempts: BTreeMap<u32, Attempt> = BTreeMap::new();
     for (at, event) in events {
+        // What is above a thousand counts as that one.
         let stated = (event.stream, event.attempt.unwrap_or(1));
         let known = attempts.values().find(|attempt| attempt.stated == stated).map(|attempt| attempt.number);
-        let next = attempts.keys().last().map_or(1, |last| last + 1);
-        let number = if event.report { known.unwrap_or(next) } else { stated.1 };
+        let next = attempts.keys().last().map_or(1, |last| (last + 1).min(ATTEMPTS_MAX));
+        let number = if event.report { known.unwrap_or(next) } else { stated.1.min(ATTEMPTS_MAX) };
         let attempt = attempts.entry(number).or_insert(Attempt { number, stated, begun: false, said: Vec::new() });
         match event.outcome {
             None => attempt.begun = true,

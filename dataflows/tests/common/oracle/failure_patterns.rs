@@ -52,7 +52,9 @@ fn lives<'a>(updates: &'a [(AttemptFact, u64, i64)], config: &Config) -> Held<'a
     // What came too late is not seen, nor what was taken back at its own tick.
     let seen = |(fact, came, withdrawn): &Lived<'_>| left(fact.at, 24 * HOUR) > *came && *withdrawn != Some(*came);
     let mut all: Vec<Lived<'_>> = lived(updates).into_iter().filter(seen).collect();
-    all.sort_by_key(|(fact, came, _)| (*came, &fact.names.project, fact.at, fact.run, fact.test, fact.attempt));
+    all.sort_by_key(|(fact, came, _)| {
+        (*came, &fact.names.project, fact.at, fact.run, fact.test, fact.attempt, fact.came)
+    });
     let mut patterns: Held<'_> = BTreeMap::new();
     let mut gone = BTreeSet::new();
     for (number, life) in all.into_iter().enumerate() {
@@ -126,7 +128,7 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
             })
             .map(|life| life.0)
             .collect();
-        there.sort_by_key(|fact| (fact.at, fact.run, fact.test, fact.attempt));
+        there.sort_by_key(|fact| (fact.at, fact.run, fact.test, fact.attempt, fact.came));
         let [Some(first), Some(last)] = [there.first(), there.last()] else { continue };
         let count = there.iter().filter(|fact| left(fact.at, 600_000) > now).count();
         let tests: BTreeSet<Id> = there.iter().map(|fact| fact.test).collect();

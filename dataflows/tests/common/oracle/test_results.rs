@@ -23,7 +23,8 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
             let severity = if outcome.is_some_and(Outcome::fails) { Severity::Error } else { Severity::Info };
             let mut writer = RowWriter::default();
             writer.str(&project).str(&name).str(&test.first.names.test).str(&test.first.names.test_name);
-            writer.str(&test.first.names.suite).str(outcome.map_or("running", Outcome::as_str));
+            let suite = &*test.first.names.suite;
+            writer.opt_str((!suite.is_empty()).then_some(suite)).str(outcome.map_or("running", Outcome::as_str));
             writer.opt_str(failure.as_ref().map(|failure| &*failure.message));
             writer
                 .int(test.attempts.len() as i64)
