@@ -221,4 +221,7 @@ fn a_torn_footer_or_one_without_a_successor_loses_nothing() {
         assert_eq!(torn, if cut == bytes.len() { 0 } else { (cut - records_end) as u64 });
         assert_eq!(records.iter().map(Vec::len).sum::<usize>(), found.len());
     }
+    std::fs::write(&paths[0], &bytes[..bytes.len() - 1]).unwrap();
+    let notices = open(config(folder.path())).1.notices();
+    assert!(notices.len() == 1 && !notices[0].contains("commit"), "no commit was cut: {notices:?}");
 }

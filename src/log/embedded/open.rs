@@ -56,8 +56,8 @@ impl OpenReport {
         let mut notices = Vec::new();
         if let Some(TornTail { segment, at, bytes_cut, records_kept }) = &self.torn {
             notices.push(format!(
-                "{segment} ended within a commit that was never acknowledged: {bytes_cut} bytes from byte {at} on were cut \
-                 off, {records_kept} records before them are kept."
+                "{segment} ended within a write that was never finished, and nothing of it was acknowledged: {bytes_cut} bytes from \
+                 byte {at} on were cut off, {records_kept} records before them are kept."
             ));
         }
         if let Some(partitions) = self.partitions_ignored {

@@ -107,8 +107,10 @@ impl SegmentReader {
         let sequence = {
             let store = self.shared.store();
             let after = store.segments.partition_point(|segment| segment.starts[partition] <= next);
-            store.segments[after.saturating_sub(1)].sequence
+            after.checked_sub(1).map(|at| store.segments[at].sequence)
         };
+        // Retention may have dropped it since `refresh` looked.
+        let sequence = sequence.ok_or_else(|| self.out_of_range(partition))?;
         let chunk = self.open(sequence)?.with_index(|index, _, _| index.find(partition, next))?;
         Ok(Cursor { sequence, chunk })
     }
@@ -215,6 +217,7 @@ impl SegmentReader {
         let records = &mut chunk.records[partition];
         while self.next[partition] < end && budget.records > 0 && budget.bytes > 0 {
             let Some(record) = records.pop_front() else { break };
+            assert_eq!(record.offset, self.next[partition], "partition {partition} is handed out without a gap");
             self.next[partition] = record.offset + 1;
             budget.records -= 1;
             budget.bytes = budget.bytes.saturating_sub(record.payload.len());
@@ -285,5 +288,34 @@ impl Reader for SegmentReader {
 
     fn offsets(&self) -> &[u64] {
         &self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Embedded, EmbeddedConfig};
+    use super::*;
+    use crate::log::{Log, NewRecord};
+
+    #[test]
+    fn a_segment_dropped_while_it_is_looked_for_is_an_error_and_no_gap() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = EmbeddedConfig { partitions: 1, segment_bytes: 1, ..EmbeddedConfig::new(folder.path(), "topic") };
+        let config = EmbeddedConfig { retention_bytes: 1, ..config };
+        let (log, _) = Embedded::open(config, &mut |_, _| {}).expect("opens");
+        for _ in 0..4 {
+            let record = NewRecord { partition: 0, payload: Bytes::from_static(b"record") };
+            log.append(vec![record]).expect("is taken").wait().expect("is durable");
+        }
+        let mut reader = SegmentReader::new(Arc::clone(&log.shared), &[1]).expect("has it");
+        reader.refresh().expect("has it still");
+        log.retain(0, &[3]).expect("drops");
+        let located = reader.locate(0);
+        assert!(matches!(located, Err(LogError::OutOfRange { start: 3, wanted: 1, .. })), "{located:?}");
+        // The file that is open may be read on, up to its end and no further.
+        let mut out = Vec::new();
+        let served = reader.serve(0, 4, &mut Budget { records: 9, bytes: 999 }, &mut out);
+        assert!(matches!(served, Err(LogError::OutOfRange { start: 3, wanted: 2, .. })), "{served:?}");
+        assert_eq!(out.iter().map(|record| record.offset).collect::<Vec<_>>(), [1]);
     }
 }

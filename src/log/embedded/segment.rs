@@ -73,7 +73,8 @@ impl Segment {
     /// Makes a segment durable under its name, without records, and opens it.
     ///
     /// # Errors
-    /// What the system says; nothing is left under the segment's name then.
+    /// What the system says. Nothing is left under the segment's name then, unless it was the folder that could not be
+    /// synced: a segment without records, which the next try replaces and the next start takes for the active one.
     pub(super) fn create(
         folder: &Path,
         identity: u128,

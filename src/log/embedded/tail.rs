@@ -3,7 +3,7 @@
 //! Contract: [`scan`] goes through all records of a segment without a footer, rebuilds its index, and stops at the first
 //! byte where no valid record stands. What follows there is
 //! - **a torn tail**, when no valid record follows, at whatever byte: the process or the machine ended within a commit that
-//!   was never acknowledged. It is cut off and reported.
+//!   was never acknowledged, or within the footer. It is cut off and reported.
 //! - **damage**, when a valid record follows that belongs to a later commit (its `back` says where its commit began): a
 //!   commit is written only after the one before it is durable, so what is bad here had been acknowledged.
 //! - When a valid record of the *same* commit follows: a torn tail if a whole page in between has no byte written, for a
