@@ -1,14 +1,15 @@
 //! The logs of a server on local disk: opened, watched for a full disk, shortened by retention, closed.
 //!
 //! Contract: below the data folder, `events` holds what came in and `bindings` what tick each record has. Bindings are kept
-//! longer than the events that they bind, since events without bindings could not be replayed.
+//! longer than the events that they bind may be. An event that outlives even those, in a segment that nothing has filled
+//! since, is left out at the next start as if it were gone.
 
 use super::ServeError;
 use crate::config::Config;
 use crate::log::embedded::{Embedded, EmbeddedConfig};
 use crate::log::{Log, LogError};
 use crate::shutdown::Shutdown;
-use crate::status::{Phase, Status};
+use crate::status::{EngineStatus, Phase, Status};
 use crate::task;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -65,7 +66,7 @@ impl Storage {
         self.bindings.close();
     }
 
-    /// Tells `status` whether the disk is full, until `shutdown`.
+    /// Tells `status` whether the disk under either log is full, until `shutdown`; nobody else does.
     pub(super) fn watch_disk(&self, status: Status, shutdown: Shutdown) {
         let storage = self.clone();
         task::spawn("disk", async move {
@@ -83,36 +84,37 @@ impl Storage {
         });
     }
 
-    /// Drops what age and size let go, until `shutdown`. Nothing is dropped that the engine may not have bound yet, nor
-    /// while the clock is known to be wrong.
+    /// Drops what age and size let go, until `shutdown`.
     pub(super) fn retain(&self, status: Status, shutdown: Shutdown) {
         let storage = self.clone();
         task::spawn("retention", async move {
             let mut interval = tokio::time::interval(RETENTION_INTERVAL);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let ends = || (storage.events.ends(), storage.bindings.ends());
-            let mut earlier = ends();
+            let mut bound = None;
             while next(&mut interval, &shutdown).await {
-                let floor = std::mem::replace(&mut earlier, ends());
-                let engine = status.get();
-                // What was durable one interval ago is bound when the engine lags by less than that.
-                let caught_up = u128::from(engine.behind_ms) < RETENTION_INTERVAL.as_millis() / 2;
-                let clock_sound = engine.clock.ahead_ms == 0 && engine.clock.behind_ms == 0;
-                if engine.phase == Phase::Live && caught_up && clock_sound {
-                    let storage = storage.clone();
-                    let dropping = tokio::task::spawn_blocking(move || storage.drop_old(&floor.0, &floor.1));
-                    if let Err(error) = dropping.await {
-                        tracing::debug!(%error, "retention was cut short");
-                    }
+                let Some(floor) = storage.floor(&mut bound, &status.get()) else { continue };
+                let storage = storage.clone();
+                let dropping = tokio::task::spawn_blocking(move || storage.drop_old(now_ms(), &floor));
+                if let Err(error) = dropping.await {
+                    tracing::debug!(%error, "retention was cut short");
                 }
             }
         });
     }
 
-    fn drop_old(&self, events_floor: &[u64], bindings_floor: &[u64]) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
-        for (log, floor) in [(&self.events, events_floor), (&self.bindings, bindings_floor)] {
+    /// From where on everything must stay, one interval after the last look; `earlier` is what that one found. Nothing is
+    /// dropped that the engine may not have bound yet, nor while the clock may be ahead; to one that is behind, all is young.
+    fn floor(&self, earlier: &mut Option<Floor>, engine: &EngineStatus) -> Option<Floor> {
+        let live = engine.phase == Phase::Live;
+        let now = live.then(|| Floor { events: self.events.ends(), bindings: self.bindings.ends() });
+        // What was durable one interval ago is bound when the engine was live and lags by less than that.
+        let floor = std::mem::replace(earlier, now);
+        let caught_up = u128::from(engine.behind_ms) < RETENTION_INTERVAL.as_millis() / 2;
+        floor.filter(|_| live && caught_up && engine.clock.ahead_ms == 0)
+    }
+
+    fn drop_old(&self, now: u64, floor: &Floor) {
+        for (log, floor) in [(&self.events, &floor.events), (&self.bindings, &floor.bindings)] {
             let starts = log.starts();
             match log.retain(now, floor) {
                 Ok(_) if log.starts() == starts => (),
@@ -124,6 +126,18 @@ impl Storage {
             }
         }
     }
+}
+
+/// The first offsets that must stay, by log and partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Floor {
+    events: Vec<u64>,
+    bindings: Vec<u64>,
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn next(interval: &mut tokio::time::Interval, shutdown: &Shutdown) -> bool {
@@ -149,4 +163,51 @@ fn open(config: EmbeddedConfig, status: &Status) -> Result<Arc<Embedded>, LogErr
     }
     tracing::info!(topic = log.topic(), segments = report.segments, ends = ?report.ends, "the log is open");
     Ok(Arc::new(log))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::{Period, Size};
+    use crate::log::NewRecord;
+    use crate::status::Clock;
+    use bytes::Bytes;
+
+    fn fill(log: &Embedded) {
+        for _ in 0..8 {
+            let record = NewRecord { partition: 0, payload: Bytes::from_static(&[7; 2_000]) };
+            log.append(vec![record]).expect("is taken").wait().expect("is durable");
+        }
+    }
+
+    #[test]
+    fn retention_drops_only_what_the_engine_had_bound_and_never_by_a_clock_that_may_be_ahead() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.data.folder = folder.path().to_owned();
+        (config.log.segment_size, config.log.retention_age) = (Size::from_bytes(4_000), Period::from_days(1));
+        let storage = Storage::open(&config, &Status::default()).expect("opens");
+        let live = EngineStatus { phase: Phase::Live, ..EngineStatus::default() };
+        let replaying = EngineStatus { phase: Phase::Recovering { replayed: 1, total: 2 }, ..live.clone() };
+        let behind = EngineStatus { behind_ms: 31_000, ..live.clone() };
+        let ahead = EngineStatus { clock: Clock { ahead_ms: 70_000, ..Clock::default() }, ..live.clone() };
+        let mut earlier = None;
+        let mut look = |engine: &EngineStatus| storage.floor(&mut earlier, engine);
+        fill(&storage.events);
+        assert_eq!(look(&replaying), None);
+        assert_eq!(look(&live), None, "was not live at the look before");
+        fill(&storage.events);
+        let floor = look(&live).expect("is live for an interval");
+        assert_eq!(floor.events, [8, 0, 0, 0], "as of the look before");
+        for engine in [&behind, &ahead] {
+            assert_eq!(look(engine), None, "{engine:?}");
+            assert!(look(&live).is_some(), "and goes on once that is over");
+        }
+        let day = 24 * 3_600 * 1_000;
+        storage.drop_old(now_ms() + day / 2, &floor);
+        assert_eq!(storage.events.starts()[0], 0, "is not old enough");
+        storage.drop_old(now_ms() + day + 1, &floor);
+        assert!((2..=8).contains(&storage.events.starts()[0]), "{:?}", storage.events.starts());
+        assert_eq!(storage.bindings.starts(), [0]);
+    }
 }
