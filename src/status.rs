@@ -1,10 +1,12 @@
 //! What the engine says of itself to whoever asks: readiness, progress of a recovery, how far behind, the clock.
 //!
-//! Contract: the engine writes, gateway and ingest read; reading never blocks the engine.
+//! Contract: the engine writes, gateway and ingest read; reading never blocks the engine. How far behind it is is computed
+//! when somebody reads ([`Status::measure`]), since an engine that is held up writes nothing. Whether the disk is full is
+//! written by whoever watches the disk.
 
 use serde::Serialize;
 use std::mem::discriminant;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Records that waited longer make the numbers those of the past …
@@ -50,7 +52,8 @@ pub struct Clock {
     /// How far the wall clock lies behind the last tick, in ms: time is advanced by elapsed time until it catches up. 0
     /// when all is well.
     pub behind_ms: u64,
-    /// How far the wall clock had jumped ahead at the last start or since, in ms, when it was more than a minute.
+    /// How far the wall clock had jumped ahead at the last start or since, in ms, when it was more than a minute; 0 once it
+    /// has gone at the pace of elapsed time for ten minutes.
     pub ahead_ms: u64,
     /// What to do about it, when something is wrong.
     pub remedy: Option<String>,
@@ -65,7 +68,7 @@ pub struct EngineStatus {
     pub epoch: Arc<str>,
     /// Everything up to this tick is released.
     pub time: u64,
-    /// Records durable in the log and not yet given a tick.
+    /// Records durable in the log and not yet read.
     pub behind_records: u64,
     /// How long the oldest of them has waited, about, in ms.
     pub behind_ms: u64,
@@ -75,6 +78,15 @@ pub struct EngineStatus {
     pub disk_full: bool,
     /// Anything that a person should know, each a sentence (a torn tail cut off, a new epoch and why).
     pub notices: Vec<String>,
+}
+
+impl EngineStatus {
+    /// Takes in how far behind the engine is; whether that is new.
+    fn take_behind(&mut self, Behind { records, ms }: Behind) -> bool {
+        let before = (self.behind_records, self.behind_ms);
+        (self.behind_records, self.behind_ms) = (records, ms);
+        before != (records, ms)
+    }
 }
 
 impl Default for EngineStatus {
@@ -92,6 +104,24 @@ impl Default for EngineStatus {
     }
 }
 
+/// How far the engine is behind its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Records durable in the log and not yet read.
+    pub records: u64,
+    /// How long the oldest of them has waited, about, in ms.
+    pub ms: u64,
+}
+
+/// Tells how far behind the engine is.
+struct Gauge(Box<dyn Fn() -> Behind + Send + Sync>);
+
+impl std::fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0().fmt(f)
+    }
+}
+
 /// A shared view of the engine's state; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Status(Arc<Shared>);
@@ -102,12 +132,14 @@ struct Shared {
     /// Whether the numbers lag behind the log. Tells of that and of another kind of phase only, for the many that need not
     /// hear of every frame.
     lagging: watch::Sender<bool>,
+    /// Once the engine is live.
+    behind: OnceLock<Gauge>,
 }
 
 impl Default for Status {
     fn default() -> Self {
         let state = watch::Sender::new(EngineStatus::default());
-        Status(Arc::new(Shared { state, lagging: watch::Sender::new(false) }))
+        Status(Arc::new(Shared { state, lagging: watch::Sender::new(false), behind: OnceLock::new() }))
     }
 }
 
@@ -120,14 +152,14 @@ impl Status {
         });
     }
 
-    /// Changes it; readers are woken when `change` says that it did.
+    /// Changes it; readers are woken when `change` says that it did, or when how far behind the engine is has changed.
     pub fn update_if(&self, change: impl FnOnce(&mut EngineStatus) -> bool) {
         let mut turned = false;
-        let was_lagging = self.lagging();
+        let (behind, was_lagging) = (self.behind(), self.lagging());
         let mut lagging = was_lagging;
         self.0.state.send_if_modified(|status| {
             let before = discriminant(&status.phase);
-            let changed = change(status);
+            let changed = change(status) | behind.is_some_and(|behind| status.take_behind(behind));
             turned = discriminant(&status.phase) != before;
             lagging = status.behind_ms > if was_lagging { LAG_OVER_MS } else { LAG_MS };
             changed
@@ -137,10 +169,23 @@ impl Status {
         }
     }
 
-    /// A copy.
+    /// From now on `behind` tells how far behind the engine is; the first call counts.
+    pub fn measure(&self, behind: impl Fn() -> Behind + Send + Sync + 'static) {
+        self.0.behind.get_or_init(|| Gauge(Box::new(behind)));
+    }
+
+    /// A copy, with how far behind the engine is now.
     #[must_use]
     pub fn get(&self) -> EngineStatus {
-        self.0.state.borrow().clone()
+        let mut status = self.0.state.borrow().clone();
+        if let Some(behind) = self.behind() {
+            status.take_behind(behind);
+        }
+        status
+    }
+
+    fn behind(&self) -> Option<Behind> {
+        self.0.behind.get().map(|Gauge(behind)| behind())
     }
 
     /// What the engine is doing.
@@ -162,7 +207,7 @@ impl Status {
         status.phase == Phase::Live && !status.disk_full
     }
 
-    /// A receiver that sees every change.
+    /// A receiver that sees every change; how far behind the engine is, as of the last one.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<EngineStatus> {
         self.0.state.subscribe()

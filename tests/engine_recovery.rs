@@ -5,14 +5,21 @@
 #[path = "common/engine.rs"]
 mod rig;
 
-use rig::{Load, Logs, Running, Stepped, config, counted};
+use rig::{Load, Logs, Running, Stepped, config, counted, counted_at};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weir::engine::{Body, Counting, EngineConfig, EngineError, Entry};
+use std::time::Duration;
+use weir::engine::{Body, Counting, EngineConfig, EngineError, Entry, FrameSink, SystemTimeSource, TimeSource};
+use weir::log::embedded::Embedded;
 use weir::log::{Log, NewRecord, Record};
+use weir::shutdown::Shutdown;
+use weir::status::{Phase, Status};
 use weir::verdicts::Verdict;
 use weir_schemas::event::TestEvent;
-use weir_schemas::update::Digest;
+use weir_schemas::update::{Digest, Frame};
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Every binding in the log with its tick, and whether it counts.
 fn bindings(logs: &Logs) -> Vec<(Entry, bool)> {
@@ -190,7 +197,8 @@ fn an_outage_is_marked_in_the_bindings() {
             Body::Binding(binding) => {
                 assert!(binding.tick > last && binding.tick % 10 == 0, "{} after {last}", binding.tick);
                 if std::mem::take(&mut begins) && last > 0 {
-                    assert_eq!((binding.tick, binding.parts.len()), (last + 10, 0), "the very next tick, empty");
+                    assert_eq!((binding.tick, binding.records()), (last + 10, 0), "the very next tick, empty");
+                    assert_eq!(binding.parts.len(), 4, "it says where every partition stands");
                     lives += 1;
                 }
                 last = binding.tick;
@@ -266,4 +274,124 @@ fn a_log_shortened_by_retention_begins_anew_at_one_tick_and_says_so() {
     }
     assert_eq!(epochs[0], epochs[1], "the same shortened past has the same name");
     assert_ne!(epochs[0], before);
+}
+
+#[test]
+fn a_jump_of_time_in_a_running_engine_is_marked_and_is_no_silence_of_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let time = Stepped::by(0);
+    let dataflow = weir_dataflows::Config { run_timeout_ms: 1_800_000, ..weir_dataflows::Config::default() };
+    let config = || EngineConfig { dataflow: dataflow.clone(), ..config(2) };
+    let engine = Running::live(EngineConfig { time: Arc::<Stepped>::clone(&time), ..config() }, &logs);
+    engine.wait_released(&logs.append(&[counted("s", 1)]));
+    let before = engine.fold.look(|folded| folded.time);
+    let hour = 3_600_000;
+    time.offset_ms.store(hour, std::sync::atomic::Ordering::SeqCst);
+    let passed = before + u64::try_from(hour).unwrap() + 1_000;
+    engine.fold.wait("an hour has passed, and a second", |folded| folded.time > passed);
+    engine.wait_released(&logs.append(&[counted("s", 2)]));
+    let ended = engine.end();
+    let history = ended.look(|folded| {
+        assert_eq!(folded.view("missing").count(), 0, "nothing is abandoned");
+        folded.history.clone()
+    });
+    let bindings: Vec<_> = bindings(&logs)
+        .into_iter()
+        .filter_map(|(entry, _)| if let Body::Binding(binding) = entry.body { Some(binding) } else { None })
+        .collect();
+    let far = |at: &usize| bindings[at + 1].tick > bindings[*at].tick + 3_500_000;
+    let [marked] = (0..bindings.len() - 1).filter(far).collect::<Vec<_>>()[..] else { panic!("there was one jump") };
+    let (last, mark, next) = (&bindings[marked - 1], &bindings[marked], &bindings[marked + 1]);
+    assert!(mark.outage_ahead && mark.tick == last.tick + 10, "{mark:?} is the very next tick and marks it");
+    assert_eq!(next.parts.len(), 4, "{next:?} begins another minute and says where every partition stands");
+    Running::live(config(), &logs).end().look(|folded| {
+        assert_eq!(folded.view("missing").count(), 0, "nor in another life");
+        assert!(history.iter().all(|(time, digests)| folded.history.get(time) == Some(digests)));
+    });
+}
+
+#[test]
+fn records_that_outlive_their_bindings_are_left_out_and_those_after_them_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each commit is a segment of its own.
+    let logs = Logs::with(folder.path(), 1);
+    let engine = Running::live(config(2), &logs);
+    engine.wait_released(&logs.append(&[counted("quiet", 1), counted("other", 1)]));
+    engine.end();
+    Running::live(config(1), &logs).end();
+    // One more that was acknowledged and never bound.
+    logs.append(&[counted("quiet", 2)]);
+    // Retention leaves what the second life wrote: that nothing came.
+    let entries = bindings(&logs);
+    let second = entries.iter().rposition(|(entry, _)| matches!(entry.body, Body::Start { .. })).unwrap() as u64;
+    logs.bindings.retain(0, &[second + 1]).unwrap();
+    assert_eq!((logs.bindings.starts(), logs.events.starts()), (vec![second + 1], vec![0; 4]));
+    let mut shown = Vec::new();
+    for life in 0..3 {
+        let engine = Running::live(config(2), &logs);
+        let notices = engine.status.get().notices;
+        assert!(notices.iter().any(|notice| notice.contains("shortened")), "{notices:?}");
+        let later = format!("life{life}");
+        engine.wait_released(&logs.append(&[counted(&later, 1)]));
+        engine.end().look(|folded| {
+            assert_eq!(
+                folded.sum("run_progress", "counted", "finished"),
+                2 + life,
+                "all but the two that are forgotten"
+            );
+            shown.push(folded.epoch.clone());
+        });
+    }
+    assert!(shown.iter().all(|epoch| *epoch == shown[0]), "{shown:?}");
+}
+
+/// Tells what the status says when the past is replayed.
+struct Replayed(Status, crossbeam_channel::Sender<Phase>);
+
+impl FrameSink for Replayed {
+    fn epoch(&self, _: Arc<str>) {}
+    fn frame(&self, _: Frame) {}
+    fn live(&self) {
+        self.1.send(self.0.phase()).unwrap();
+    }
+}
+
+#[test]
+fn a_replay_tells_of_every_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let engine = Running::live(config(2), &logs);
+    for number in 1..=40 {
+        let events: Vec<_> = (0..10).map(|stream| counted(&format!("s{stream}"), number)).collect();
+        engine.wait_released(&logs.append(&events));
+    }
+    engine.end();
+    let (status, shutdown) = (Status::default(), Shutdown::default());
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let sink = Arc::new(Replayed(status.clone(), tell));
+    // So few may be unreleased that the replay waits for its own records every few ticks.
+    let config = EngineConfig { unreleased_records_max: 25, ..config(2) };
+    let (events, bindings) = (Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings));
+    let engine = weir::engine::start(config, events, bindings, sink, status, Arc::default(), shutdown.clone()).unwrap();
+    let phase = told.recv_timeout(PATIENCE).unwrap();
+    shutdown.trigger();
+    engine.join().unwrap();
+    assert_eq!(phase, Phase::Recovering { replayed: 400, total: 400 });
+}
+
+#[test]
+fn times_ahead_of_their_ticks_are_counted_once() {
+    let metrics = weir::telemetry::metrics();
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let engine = Running::live(config(2), &logs);
+    let now = SystemTimeSource::default().wall_ms();
+    let ahead = [0, 60_000, 120_000].map(|ms| counted_at(&format!("by{ms}"), 1, now + ms));
+    engine.wait_released(&logs.append(&ahead));
+    engine.end();
+    Running::live(config(1), &logs).end();
+    let text = metrics.render();
+    let counted: Vec<_> = text.lines().filter(|line| line.starts_with("weir_event_clock_skew_total")).collect();
+    assert_eq!(counted, ["weir_event_clock_skew_total 2"]);
 }

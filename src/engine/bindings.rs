@@ -6,9 +6,12 @@
 //! Layout: a version byte, a kind byte, the incarnation (16 bytes), then varints (LEB128), hashes as 16 bytes; all
 //! little-endian. A binding of four parts is about 120 bytes, its JSON would be 600: at 50 a second, 0.5 GB a day instead of 2.6.
 //!
+//! A part without records repeats where its partition stands. Every life's first binding, and the first of every minute,
+//! has a part of every partition ([`Binding::whole`]): so whatever retention leaves of the log says how far each is bound.
+//!
 //! # Invariants
 //! `hash` is XXH3-128 over the hash of the partition's previous binding that counts (zero before the first), then each record's
-//! length (u32) and bytes. A change to the layout raises `VERSION`.
+//! length (u32) and bytes; a part without records repeats the hash before it. A change to the layout raises `VERSION`.
 //!
 //! # Failure
 //! Bytes that do not decode are [`EntryError`] and end the process: a binding that is guessed at is a lie about the past.
@@ -16,10 +19,15 @@
 use xxhash_rust::xxh3::Xxh3;
 
 /// The format's version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const START: u8 = 1;
 const BINDING: u8 = 2;
 const DIGESTS: u8 = 3;
+/// A binding after which time jumps.
+const OUTAGE: u8 = 4;
+
+/// So often a binding says where every partition stands: at most 30 bytes each a minute.
+const WHOLE_EVERY_MS: u64 = 60_000;
 
 /// The identity of one life of the engine.
 pub type Incarnation = u128;
@@ -63,7 +71,9 @@ pub struct Binding {
     pub tick: u64,
     /// Records known to be in the log and not yet read.
     pub behind: u64,
-    /// Its records, by partition; empty for an idle tick.
+    /// Whether time jumps after it, because its process stood still or the clock was set: an outage, as after a `Start`.
+    pub outage_ahead: bool,
+    /// Its records, by partition; none of an idle tick, or where the partitions stand.
     pub parts: Vec<Part>,
 }
 
@@ -72,6 +82,12 @@ impl Binding {
     #[must_use]
     pub fn records(&self) -> u64 {
         self.parts.iter().map(|part| part.count).sum()
+    }
+
+    /// Whether a binding of `tick` after one of `last` (0: the first of a life) says where every partition stands.
+    #[must_use]
+    pub fn whole(last: u64, tick: u64) -> bool {
+        last == 0 || tick / WHOLE_EVERY_MS > last / WHOLE_EVERY_MS
     }
 }
 
@@ -123,7 +139,8 @@ impl Entry {
         out.push(VERSION);
         out.push(match self.body {
             Body::Start { .. } => START,
-            Body::Binding(_) => BINDING,
+            Body::Binding(Binding { outage_ahead: false, .. }) => BINDING,
+            Body::Binding(_) => OUTAGE,
             Body::Digests { .. } => DIGESTS,
         });
         out.extend_from_slice(&self.incarnation.to_le_bytes());
@@ -169,10 +186,11 @@ impl Entry {
         let incarnation = bytes.hash()?;
         let body = match kind {
             START => Body::Start { assignment: bytes.list(Bytes::narrow)? },
-            BINDING => Body::Binding(Binding {
+            BINDING | OUTAGE => Body::Binding(Binding {
                 process: bytes.narrow()?,
                 tick: bytes.number()?,
                 behind: bytes.number()?,
+                outage_ahead: kind == OUTAGE,
                 parts: bytes.list(Bytes::part)?,
             }),
             DIGESTS => Body::Digests { tick: bytes.number()?, epoch: bytes.hash()?, views: bytes.list(Bytes::hash)? },
@@ -328,7 +346,7 @@ impl Silence {
 
     /// Whether silence timers stand still from this binding on.
     pub fn binding(&mut self, binding: &Binding) -> bool {
-        self.standing = std::mem::take(&mut self.outage_ahead) || binding.behind > 0;
+        self.standing = std::mem::take(&mut self.outage_ahead) || binding.outage_ahead || binding.behind > 0;
         self.bound = true;
         self.standing
     }
@@ -356,9 +374,9 @@ mod tests {
     #[test]
     fn the_layout_is_what_it_was() {
         let part = Part { topic: 0, partition: 3, next_offset: 300, count: 2, hash: 7 };
-        let body = Body::Binding(Binding { process: 0, tick: 1_280, behind: 1, parts: vec![part] });
+        let body = Body::Binding(Binding { tick: 1_280, behind: 1, parts: vec![part], ..Binding::default() });
         let mut bytes =
-            vec![1, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x0a, 1, 1, 0, 3, 0xac, 2, 2];
+            vec![2, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x0a, 1, 1, 0, 3, 0xac, 2, 2];
         bytes.extend_from_slice(&7u128.to_le_bytes());
         assert_eq!(Entry { incarnation: 5, body }.encode(), bytes);
         let mut chain = Chain::after(0);
@@ -372,7 +390,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_entry_reads_back_and_no_part_of_it_does(
-            tick: u64, behind: u64, process: u32, incarnation: u128,
+            tick: u64, behind: u64, outage_ahead: bool, process: u32, incarnation: u128,
             parts in proptest::collection::vec((any::<u16>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u128>()), 0..5),
         ) {
             let parts: Vec<Part> = parts
@@ -381,7 +399,7 @@ mod tests {
                 .collect();
             let views = parts.iter().map(|part| part.hash).collect();
             for body in [
-                Body::Binding(Binding { process, tick, behind, parts }),
+                Body::Binding(Binding { process, tick, behind, outage_ahead, parts }),
                 Body::Digests { tick, epoch: incarnation, views },
                 Body::Start { assignment: vec![process; 3] },
             ] {
@@ -413,12 +431,13 @@ mod tests {
     fn silence_stands_still_over_an_outage_and_while_behind() {
         let mut silence = Silence::default();
         let mut told = Vec::new();
-        for step in ["start", "0", "0", "5", "0", "start", "0", "9", "0", "start", "start", "0", "0"] {
-            match step.parse() {
-                Err(_) => silence.start(),
-                Ok(behind) => told.push(silence.binding(&Binding { behind, ..Binding::default() })),
+        for step in ["start", "0", "0", "5", "0", "start", "0", "9", "0", "start", "start", "0", "0", "outage", "0"] {
+            match (step, step.parse()) {
+                ("start", _) => silence.start(),
+                (_, Ok(behind)) => told.push(silence.binding(&Binding { behind, ..Binding::default() })),
+                _ => told.push(silence.binding(&Binding { outage_ahead: true, ..Binding::default() })),
             }
         }
-        assert_eq!(told, [false, false, true, false, true, true, false, true, false]);
+        assert_eq!(told, [false, false, true, false, true, true, false, true, false, true, false]);
     }
 }

@@ -12,6 +12,18 @@ use weir_schemas::limits::{Limits, cut};
 /// Raised when the same bytes under the same limits give another input.
 pub(super) const DECODING: u32 = 1;
 
+/// A time so far ahead of its tick is another clock's opinion, not the way of the record.
+const SKEW_MS: u64 = 1_000;
+
+/// Counts the inputs whose times lie in the future of the tick that they have; the views take the tick's.
+pub(super) fn count_skew(inputs: &[Input], tick: u64) {
+    let ahead = |input: &&Input| matches!(input, Input::Event(event) if event.at > tick + SKEW_MS);
+    let skewed = inputs.iter().filter(ahead).count() as u64;
+    if skewed > 0 {
+        metrics::counter!("weir_event_clock_skew_total").increment(skewed);
+    }
+}
+
 /// One worker's way of reading records.
 pub(super) struct Feed {
     topic: u16,

@@ -4,9 +4,12 @@
 //! then begins after the last binding that has lost a record, at one tick for all partitions: records of other partitions
 //! bound before it are left out as well, so the state is that of a log which began there, not a patchwork.
 //!
+//! A record may outlive its binding: the log's last segment stays however old it is. Such a record is left out as one that is
+//! gone, since the bindings that are left say how far its partition is bound ([`super::Binding::whole`]).
+//!
 //! # Failure
-//! A partition whose bindings are all gone while its records are not cannot be told bound from unbound: an error. The
-//! bindings are small; keep them longer than the events.
+//! A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
+//! leaves of a bindings log never looks like that.
 
 use super::EngineError;
 use super::bindings::{Body, Counting};

@@ -7,6 +7,7 @@
 //! The epoch names the history that positions belong to: the two logs, the dataflow's and the decoder's definitions and
 //! configuration, and, over a shortened log, where the past now begins. A restart alone changes none of these.
 
+use super::behind::Reading;
 use super::bindings::{Body, Entry, Incarnation};
 use super::control::{Control, spawn};
 use super::digests::Digests;
@@ -95,6 +96,7 @@ impl Life {
         if !ledger.wait_released(bound.last_tick, Duration::MAX, &self.control) {
             return Err(EngineError::Stopped);
         }
+        let reading = self.measure(&bound.offsets);
         self.sink.live();
         self.status.update(|status| status.phase = Phase::Live);
         let Life { control, config, topic, events, bindings, status, .. } = self;
@@ -107,7 +109,19 @@ impl Life {
             lanes: lanes.clone(),
         };
         started.threads.push(spawn("engine-bindings", move || tail.run())?);
-        Sequencer { control, config, topic, events, bindings, incarnation, lanes, ledger, status }.live(bound)
+        Sequencer { control, config, topic, events, bindings, incarnation, lanes, ledger, status, reading }.live(bound)
+    }
+
+    /// Lets the status tell how far behind the log we are, from here on.
+    fn measure(&self, offsets: &[u64]) -> Arc<Reading> {
+        let time = Arc::clone(&self.config.time);
+        let reading = Arc::new(Reading::new(offsets, time.wall_ms()));
+        // A status may outlive the log, and must not keep its folder.
+        let (read, events) = (Arc::clone(&reading), Arc::downgrade(&self.events));
+        self.status.measure(move || {
+            events.upgrade().map(|events| read.behind(&events.ends(), time.wall_ms())).unwrap_or_default()
+        });
+        reading
     }
 
     /// Appends our `Start`; returns its offset.

@@ -16,6 +16,7 @@
 //! | `feed` | from a record to an input |
 //! | `workers` | the timely workers |
 //! | `ledger` | what is closed and not released: back-pressure |
+//! | `behind` | what is in the log and not read |
 //! | `output`, `digests` | frames on their way out, checked at whole minutes |
 //! | `control` | how all threads end together |
 //!
@@ -23,6 +24,7 @@
 //! Only this module touches timely. All queues are bounded. A panic of any thread ends the engine and, by the process's
 //! panic hook, the process (A7).
 
+mod behind;
 mod bindings;
 mod clock;
 mod control;

@@ -66,13 +66,15 @@ pub(super) struct Recovery<'a> {
     pub(super) bytes_max: u64,
 }
 
+/// What is committed at once.
 struct Group {
     ticks: Vec<u64>,
     records: u64,
+    /// Records of all groups before it.
+    committed: u64,
 }
 
 struct Progress {
-    replayed: u64,
     total: u64,
     since: Instant,
     told: Instant,
@@ -92,8 +94,8 @@ impl Recovery<'_> {
             told: false,
         };
         let total = self.events.ends().iter().zip(&plan.offsets).map(|(end, from)| end.saturating_sub(*from)).sum();
-        let mut progress = Progress { replayed: 0, total, since: Instant::now(), told: Instant::now() };
-        let mut group = Group { ticks: Vec::with_capacity(GROUP_TICKS), records: 0 };
+        let mut progress = Progress { total, since: Instant::now(), told: Instant::now() };
+        let mut group = Group { ticks: Vec::with_capacity(GROUP_TICKS), records: 0, committed: 0 };
         let mut events = self.events.reader(&plan.offsets)?;
         let mut bindings = self.bindings.reader(&[first])?;
         let mut entries = Vec::new();
@@ -106,16 +108,15 @@ impl Recovery<'_> {
                 }
                 self.entry(&record, plan, &mut bound, &mut *events, &mut group)?;
                 if group.ticks.len() >= GROUP_TICKS || group.records >= GROUP_RECORDS {
-                    progress.replayed += group.records;
                     self.commit(&mut group)?;
-                    self.tell(&mut progress);
+                    self.tell(&mut progress, group.committed);
                 }
             }
         }
-        progress.replayed += group.records;
         self.commit(&mut group)?;
-        if progress.replayed > 0 {
-            let (records, took) = (progress.replayed, progress.since.elapsed());
+        if group.committed > 0 {
+            self.tell(&mut progress, group.committed);
+            let (records, took) = (group.committed, progress.since.elapsed());
             tracing::info!(records, ?took, "replayed the log through its bindings");
         }
         Ok(bound)
@@ -200,7 +201,9 @@ impl Recovery<'_> {
                     format!("{} records where {} were bound", chain.records(), part.count),
                 ));
             }
-            if previous.is_some() && chain.hash() != part.hash {
+            // A part without records repeats the hash before it.
+            let hash = if part.count == 0 { previous } else { Some(chain.hash()) };
+            if previous.is_some() && hash != Some(part.hash) {
                 return Err(mismatch(binding, part, "the records are not those that were bound".to_owned()));
             }
         }
@@ -211,7 +214,7 @@ impl Recovery<'_> {
         self.ledger.enter(Closed { tick, records, bytes, ends, appended_at: None, closed_at: Instant::now() });
         let change = (standing != bound.told).then_some(standing);
         bound.told = standing;
-        self.lanes.all(&Work::Close { tick, standing: change })?;
+        self.lanes.all(&Work::Close { tick, standing: change, live: false })?;
         group.ticks.push(tick);
         group.records += records;
         Ok(())
@@ -240,13 +243,13 @@ impl Recovery<'_> {
         if let Some(last) = group.ticks.last().copied() {
             self.lanes.all(&Work::Advance(last + 1))?;
             self.lanes.all(&Work::Commit(Arc::from(std::mem::take(&mut group.ticks))))?;
-            group.records = 0;
+            group.committed += std::mem::take(&mut group.records);
         }
         Ok(())
     }
 
-    fn tell(&self, progress: &mut Progress) {
-        let (replayed, total) = (progress.replayed, progress.total);
+    fn tell(&self, progress: &mut Progress, replayed: u64) {
+        let total = progress.total;
         self.status.update(|status| status.phase = Phase::Recovering { replayed, total });
         if progress.told.elapsed() >= TELL {
             progress.told = Instant::now();

@@ -9,12 +9,15 @@
 //!
 //! # Invariants
 //! One binding at a time is on its way: a later one is never durable without the one before it. While too much is unreleased
-//! nothing is read. Every `behind` is what the log was seen to hold when the batch was closed.
+//! nothing is read. A `behind` of 0 says that the log was read to its end when it was last looked at; any other is what the
+//! log held beyond the batch when that was closed. Where time jumps, because this process stood still or the clock was set,
+//! the very next tick is bound first, with what was read before the jump, and marks the outage ahead.
 //!
 //! # Failure
-//! A full disk is waited out, shown in the status, until the process is to end and `drain_max` is over: what was not bound is
-//! bound by the next life. Any other failure to write ends the process.
+//! A full disk is waited out, until the process is to end and `drain_max` is over: what was not bound is bound by the next
+//! life. Any other failure to write ends the process.
 
+use super::behind::Reading;
 use super::bindings::{Binding, Body, Chain, Entry, Incarnation, Part};
 use super::clock::Minter;
 use super::control::Control;
@@ -58,6 +61,7 @@ pub(super) struct Sequencer {
     pub(super) lanes: Lanes,
     pub(super) ledger: Arc<Ledger>,
     pub(super) status: Status,
+    pub(super) reading: Arc<Reading>,
 }
 
 /// The batch that is open.
@@ -86,7 +90,8 @@ struct Live {
     on_its_way: Option<OnItsWay>,
     /// Whether the log was read to its end when last looked at.
     exhausted: bool,
-    disk_full: bool,
+    /// The last tick whose binding says where every partition stands; 0 before this life's first.
+    whole_at: u64,
     drain: Option<Drain>,
 }
 
@@ -109,16 +114,19 @@ impl Sequencer {
             record_at: now,
             on_its_way: None,
             exhausted: false,
-            disk_full: false,
+            whole_at: 0,
             drain: None,
             bound,
         };
         // The very next tick marks the outage ahead; in the beginning there is none.
         let first =
             if live.bound.last_tick > 0 { live.minter.mint_next() } else { live.minter.mint(&*self.config.time) };
-        self.close(&mut live, first)?;
+        self.close(&mut live, first, false)?;
         while !self.control.stopping() {
             self.look_for_the_end(&mut live);
+            if live.minter.jumped(&*self.config.time) {
+                self.tick(&mut live)?;
+            }
             self.read(&mut live)?;
             if let Some(drain) = &live.drain {
                 let all = live.bound.offsets.iter().zip(&drain.ends).all(|(bound, end)| bound >= end);
@@ -127,8 +135,7 @@ impl Sequencer {
                 }
             }
             if self.due(&live) {
-                let tick = live.minter.mint(&*self.config.time);
-                self.close(&mut live, tick)?;
+                self.tick(&mut live)?;
             } else {
                 self.wait(&live);
             }
@@ -154,11 +161,18 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Closes what is open now; where time has jumped since the last tick, at the very next one, which marks that.
+    fn tick(&mut self, live: &mut Live) -> Result<(), EngineError> {
+        let time = &*self.config.time;
+        let jumped = live.minter.jumped(time);
+        let tick = if jumped { live.minter.mint_next() } else { live.minter.mint(time) };
+        self.close(live, tick, jumped)
+    }
+
     /// Closes what is open and waits for its release.
     fn finish(&mut self, mut live: Live) -> Result<(), EngineError> {
         if live.batch.records > 0 {
-            let tick = live.minter.mint(&*self.config.time);
-            self.close(&mut live, tick)?;
+            self.tick(&mut live)?;
         }
         self.settle(&mut live)?;
         let left = live.drain.map_or(Duration::ZERO, |drain| drain.until.saturating_duration_since(Instant::now()));
@@ -175,20 +189,15 @@ impl Sequencer {
         while self.room(&live.batch) {
             if live.reader.read(READ_RECORDS, READ_BYTES, &mut records)? == 0 {
                 live.exhausted = true;
+                self.reading.exhausted(self.config.time.wall_ms());
                 break;
             }
             live.record_at = Instant::now();
             live.take(&records);
+            self.reading.reached(live.reader.offsets(), records.last().map_or(0, |record| record.appended_at));
             self.lanes.deal(&mut records)?;
         }
-        let behind = if live.exhausted { 0 } else { self.behind(live) };
-        let waited =
-            live.batch.appended_at.filter(|_| behind > 0).map_or(0, |at| self.config.time.wall_ms().saturating_sub(at));
-        self.status.update_if(|status| {
-            let changed = status.behind_records != behind || status.behind_ms != waited;
-            (status.behind_records, status.behind_ms) = (behind, waited);
-            changed
-        });
+        self.status.update_if(|_| false);
         Ok(())
     }
 
@@ -245,12 +254,15 @@ impl Sequencer {
     }
 
     /// Closes the batch as of `tick`: the workers may compute while its binding is being written.
-    fn close(&mut self, live: &mut Live, tick: u64) -> Result<(), EngineError> {
+    fn close(&mut self, live: &mut Live, tick: u64, outage_ahead: bool) -> Result<(), EngineError> {
         self.settle(live)?;
         let behind = if live.exhausted { 0 } else { self.behind(live) };
         let batch = std::mem::take(&mut live.batch);
         live.batch.parts = vec![None; live.bound.offsets.len()];
-        let binding = Binding { process: 0, tick, behind, parts: live.bound.extend(self.topic, &batch.parts) };
+        let whole = Binding::whole(live.whole_at, tick);
+        live.whole_at = if whole { tick } else { live.whole_at };
+        let parts = live.bound.extend(self.topic, &batch.parts, whole);
+        let binding = Binding { process: 0, tick, behind, outage_ahead, parts };
         let standing = live.bound.silence.binding(&binding);
         let change = (standing != live.bound.told).then_some(standing);
         live.bound.told = standing;
@@ -261,7 +273,7 @@ impl Sequencer {
         let Batch { records, bytes, appended_at, .. } = batch;
         self.ledger.enter(Closed { tick, records, bytes, ends, appended_at, closed_at: Instant::now() });
         live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
-        self.lanes.all(&Work::Close { tick, standing: change })?;
+        self.lanes.all(&Work::Close { tick, standing: change, live: true })?;
         self.lanes.all(&Work::Advance(tick + 1))?;
         metrics::counter!("weir_engine_ticks_total").increment(1);
         metrics::counter!("weir_engine_records_total").increment(records);
@@ -283,9 +295,8 @@ impl Sequencer {
     fn settle(&self, live: &mut Live) -> Result<(), EngineError> {
         while let Some(OnItsWay { payload, commit }) = live.on_its_way.take() {
             match commit.wait() {
-                Ok(_) => self.tell_disk(live, false),
+                Ok(_) => {}
                 Err(AppendError::Full) => {
-                    self.tell_disk(live, true);
                     self.try_again_after(FULL_PAUSE, live)?;
                     live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
                 }
@@ -300,21 +311,10 @@ impl Sequencer {
             let pause = match self.bindings.append(vec![NewRecord { partition: 0, payload: payload.clone() }]) {
                 Ok(commit) => return Ok(commit),
                 Err(AppendError::Busy) => BUSY_PAUSE,
-                Err(AppendError::Full) => {
-                    self.tell_disk(live, true);
-                    FULL_PAUSE
-                }
+                Err(AppendError::Full) => FULL_PAUSE,
                 Err(error) => return Err(EngineError::Append(error)),
             };
             self.try_again_after(pause, live)?;
-        }
-    }
-
-    fn tell_disk(&self, live: &mut Live, full: bool) {
-        if live.disk_full != full {
-            live.disk_full = full;
-            self.status.update(|status| status.disk_full = full);
-            tracing::warn!(full, "the disk under the bindings log");
         }
     }
 }
@@ -336,12 +336,16 @@ impl Live {
 }
 
 impl Bound {
-    /// The parts of a batch, by partition; what is bound then reaches to their end.
-    fn extend(&mut self, topic: u16, chains: &[Option<Chain>]) -> Vec<Part> {
+    /// The parts of a batch, by partition, of those without records too where it is to be `whole`; what is bound then
+    /// reaches to their end.
+    fn extend(&mut self, topic: u16, chains: &[Option<Chain>], whole: bool) -> Vec<Part> {
         let mut parts = Vec::new();
         for (partition, chain) in chains.iter().enumerate() {
-            let Some(chain) = chain else { continue };
-            let (count, hash) = (chain.records(), chain.hash());
+            let (count, hash) = match chain {
+                Some(chain) => (chain.records(), chain.hash()),
+                None if whole => (0, self.hashes[partition].unwrap_or(0)),
+                None => continue,
+            };
             self.offsets[partition] += count;
             self.hashes[partition] = Some(hash);
             let next_offset = self.offsets[partition];

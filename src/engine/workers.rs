@@ -42,6 +42,8 @@ pub(super) enum Work {
         tick: u64,
         /// What changes.
         standing: Option<bool>,
+        /// Whether it is minted now, and not read from the past.
+        live: bool,
     },
     /// Nothing more comes before this time.
     Advance(u64),
@@ -169,7 +171,10 @@ impl State {
             Work::Records(records) => {
                 self.open.extend(records.iter().map(|record| self.feed.input(record)));
             }
-            Work::Close { tick, standing } => {
+            Work::Close { tick, standing, live } => {
+                if live {
+                    feed::count_skew(&self.open, tick);
+                }
                 for input in self.open.drain(..) {
                     self.inputs.events.send((input, tick, 1));
                 }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use weir::decode::event::decode_event;
-use weir::engine::{self, EngineConfig, EngineError, EngineHandle, FrameSink, SystemTimeSource, TimeSource};
+use weir::engine::{self, Body, Counting, EngineConfig, EngineError, EngineHandle, Entry, FrameSink};
+use weir::engine::{SystemTimeSource, TimeSource};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
 use weir::log::{Log, NewRecord, Position};
 use weir::serve::{BINDINGS_TOPIC, EVENTS_TOPIC};
@@ -158,6 +159,16 @@ impl Folded {
         self.rows.get(view_index(name).unwrap()).into_iter().flatten()
     }
 
+    /// How many of a project's tests were late.
+    pub(crate) fn late(&self, project: &str) -> i64 {
+        let count = VIEWS[view_index("rejects").unwrap()].column("count").unwrap();
+        let of = |row: &&Row| row.column(0) == Value::Str(project) && row.column(1) == Value::Str("late");
+        self.view("rejects")
+            .filter(of)
+            .map(|row| if let Value::Int(count) = row.column(count) { count } else { 0 })
+            .sum()
+    }
+
     /// The sum of a column over a project's rows of a view.
     pub(crate) fn sum(&self, view: &str, project: &str, column: &str) -> i64 {
         let index = VIEWS[view_index(view).unwrap()].column(column).unwrap();
@@ -209,6 +220,30 @@ impl Logs {
             }
         }
         streams
+    }
+
+    /// How many tests of a project came, by the bindings, when their window of the live metrics was over.
+    pub(crate) fn late(&self, project: &str) -> i64 {
+        let (mut bindings, mut events) = (self.bindings.reader(&[0]).unwrap(), self.events.reader(&[0; 4]).unwrap());
+        let (mut entries, mut records) = (Vec::new(), Vec::new());
+        while bindings.read(10_000, usize::MAX, &mut entries).unwrap() > 0 {}
+        let (mut counting, mut seen, mut late) = (Counting::default(), BTreeSet::new(), 0);
+        for entry in entries.iter().map(|entry| Entry::decode(&entry.payload).unwrap()) {
+            let counts = counting.counts(&entry);
+            let Body::Binding(binding) = entry.body else { continue };
+            for part in binding.parts.iter().filter(|_| counts) {
+                events.read_partition(part.partition, part.next_offset, &mut records).unwrap();
+                for record in records.drain(..) {
+                    let event = decode_event(&record.payload, &Limits::default()).unwrap();
+                    let of = (event.stream_id.to_string(), event.version);
+                    if &*event.metadata.project == project && seen.insert(of) {
+                        let left = (event.timestamp.0.min(binding.tick) / 1_000 + 1) * 1_000 + 60_000;
+                        late += i64::from(left <= binding.tick);
+                    }
+                }
+            }
+        }
+        late
     }
 
     /// Appends events and waits until they are durable.
@@ -338,10 +373,15 @@ impl Load {
     }
 }
 
-/// A passed test, the `number`th event of its stream, in the project `counted`.
+/// A passed test, the `number`th event of its stream, in the project `counted`; long ago.
 pub(crate) fn counted(stream: &str, number: u64) -> TestEvent<'static> {
+    counted_at(stream, number, 5)
+}
+
+/// The same, at the time given.
+pub(crate) fn counted_at(stream: &str, number: u64, at: u64) -> TestEvent<'static> {
     let json = format!(
-        r#"{{"eventId":"{stream}#{number}","eventType":"test_passed","streamId":"{stream}","version":{number},"timestamp":5,
+        r#"{{"eventId":"{stream}#{number}","eventType":"test_passed","streamId":"{stream}","version":{number},"timestamp":{at},
             "data":{{"testName":"t{number}","testSuiteName":"unit","duration":2.5}},"metadata":{{"project":"counted"}}}}"#
     );
     // Events borrow their text; that of a test may live as long as the test.
