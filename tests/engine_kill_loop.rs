@@ -12,7 +12,7 @@ mod rig;
 use crossbeam_channel::RecvTimeoutError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rig::{Fold, Load, Logs, Running, Stepped, config, counted, name};
+use rig::{Fold, Load, Logs, Running, Stepped, config, counted, counted_at, name};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -64,14 +64,17 @@ fn loaded() {
     let engine = Running::with(EngineConfig { time, ..config(workers) }, &logs, Fold::telling());
     let mut rng = StdRng::seed_from_u64(life);
     let mut load = Load::new(life, 1_000);
-    let mut sent = [0; 5];
+    let mut sent = [0_u64; 5];
     loop {
         let streams = (0..20).map(|_| rng.random_range(0..sent.len())).collect::<Vec<_>>();
+        let shown_at = engine.fold.look(|folded| folded.time);
         let mut batch: Vec<TestEvent<'static>> = Vec::new();
         for stream in streams {
             for _ in 0..rng.random_range(1..10) {
                 sent[stream] += 1;
-                batch.push(counted(&format!("life{life}-{stream}"), sent[stream]));
+                // Every other one is late for the live metrics; the rest are not, unless the clock is set ahead in between.
+                let at = if sent[stream].is_multiple_of(2) { shown_at } else { 5 };
+                batch.push(counted_at(&format!("life{life}-{stream}"), sent[stream], at));
             }
         }
         let positions = logs.append(batch.iter().chain(&load.next(rng.random_range(10..200))));
@@ -166,7 +169,15 @@ fn killed_at_any_moment_it_shows_the_same_numbers() {
     }
     // One more life binds and shows what the last one left.
     let logs = Logs::open(folder.path());
-    let last = Running::live(EngineConfig { time: Stepped::by(600_000), ..config(2) }, &logs).end();
+    let last = Running::live(EngineConfig { time: Stepped::by(600_000), ..config(2) }, &logs);
+    // What it binds may lie far above what was bound before; what is late is counted within a second of that.
+    let total: u64 = logs.versions("counted").values().map(|versions| versions.len() as u64).sum();
+    let finished = |folded: &rig::Folded| folded.sum("run_progress", "counted", "finished");
+    last.fold.wait("all is shown", |folded| u64::try_from(finished(folded)).is_ok_and(|finished| finished >= total));
+    let shown_at = last.fold.look(|folded| folded.time);
+    last.fold.wait("what is late is counted", |folded| folded.time > shown_at + 2_000);
+    let last = last.end();
+    let late = logs.late("counted");
     // Each is written once here, so versions are events.
     let logged: BTreeMap<String, u64> =
         logs.versions("counted").into_iter().map(|(stream, versions)| (stream, versions.len() as u64)).collect();
@@ -178,8 +189,9 @@ fn killed_at_any_moment_it_shows_the_same_numbers() {
         assert!(in_log >= *count, "{stream}: {count} were acknowledged, {in_log} are in the log");
     }
     let (epoch, time, digests) = last.look(|folded| (folded.epoch.clone(), folded.time, folded.digests.clone()));
-    let total: u64 = logged.values().sum();
-    assert_eq!(last.look(|folded| folded.sum("run_progress", "counted", "finished")), i64::try_from(total).unwrap());
+    assert_eq!(last.look(finished), i64::try_from(total).unwrap(), "nothing is counted twice");
+    assert_eq!(last.look(|folded| folded.late("counted")), late, "of {total}");
+    assert!(u64::try_from(late).is_ok_and(|late| late > 0 && late < total), "{late} of {total} were late");
     for workers in [1, 2, 4] {
         let uninterrupted = tempfile::tempdir().unwrap();
         rig::copy(folder.path(), uninterrupted.path());

@@ -28,7 +28,7 @@ use process::{Running, serve};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reporter::{PROJECT, Reporter};
-use rig::{Logs, Stepped, counted, server_config};
+use rig::{Logs, Stepped, counted, counted_at, server_config};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
-use weir::engine::EngineConfig;
+use weir::engine::{EngineConfig, TimeSource};
 use weir_schemas::row::Value as Cell;
 use weir_schemas::view::{VIEWS, view, view_index};
 
@@ -221,9 +221,11 @@ impl Lives<'_> {
         let (folder, name) = (self.folder.to_owned(), name.to_owned());
         let life = tokio::task::spawn_blocking(move || {
             let logs = Logs::of_server(&folder);
-            let config = EngineConfig { time: Stepped::by(offset_ms), ..server_config(2) };
+            let time = Stepped::by(offset_ms);
+            let config = EngineConfig { time: Arc::<Stepped>::clone(&time), ..server_config(2) };
             let engine = rig::Running::live(config, &logs);
-            engine.wait_released(&logs.append(&[counted(&name, 1)]));
+            let now = time.wall_ms();
+            engine.wait_released(&logs.append(&[counted(&name, 1), counted_at(&name, 2, now)]));
             engine.end().look(|folded| folded.time)
         });
         life.await.expect("it ends in order")
@@ -346,7 +348,10 @@ async fn killed_at_any_moment_under_load_it_shows_the_same_numbers() {
     let Lives { reporters, watchers, seen, .. } = lives;
     assert_eq!(watchers.iter().map(Watcher::lost).sum::<u32>(), 0, "no life and no kill cost anybody a position");
     let seen = Arc::new(Arc::into_inner(seen).expect("nobody watches any more").into_inner().unwrap());
-    let logged = Logs::of_server(folder.path()).versions(PROJECT);
+    let logs = Logs::of_server(folder.path());
+    let (logged, late) = (logs.versions(PROJECT), [PROJECT, "counted"].map(|project| logs.late(project)));
+    assert_eq!(late[1], 2, "one of each clock that was wrong");
+    drop(logs);
     let (records, resent) =
         (logged.values().map(Vec::len).sum::<usize>(), reporters.iter().map(|one| one.resent).sum::<u64>());
     println!("{kills} kills, {records} records, {resent} batches sent again, {:?} seen", seen.counts());
@@ -354,7 +359,9 @@ async fn killed_at_any_moment_under_load_it_shows_the_same_numbers() {
     for workers in [1, 4] {
         let (seen, folder) = (Arc::clone(&seen), folder.path().to_owned());
         let replay = tokio::task::spawn_blocking(move || seen.check(&folder, workers));
-        shows_once(&replay.await.expect("the replay shows what was seen"), &once, records);
+        let replayed = replay.await.expect("the replay shows what was seen");
+        shows_once(&replayed, &once, records);
+        assert_eq!(replayed.look(|folded| [PROJECT, "counted"].map(|project| folded.late(project))), late);
     }
 }
 
