@@ -237,6 +237,14 @@ impl Machine for Admission {
     type Output = Output;
     type Entry = (Id, StreamEntry);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        let Admission { gaps_max, stream_memory_ms, event_id_memory_ms, .. } = *self;
+        let (streams, checks, ordered, notes) = Default::default();
+        let nothing = Arc::clone(&self.nothing);
+        Some(Admission { streams, checks, gaps_max, stream_memory_ms, event_id_memory_ms, nothing, ordered, notes })
+    }
+
     fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Output>) {
         let mut wakes = Vec::new();
         self.check_due(step.now(), &mut wakes);

@@ -50,6 +50,12 @@ impl Machine for Gate {
     type Output = Input;
     type Entry = (Id, u64);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        let (late_memory_ms, nothing) = (self.late_memory_ms, Arc::clone(&self.nothing));
+        Some(Gate { departed: Departed::default(), late_memory_ms, nothing })
+    }
+
     fn step(&mut self, data: &mut Vec<(GateInput, i64)>, step: &mut Step<'_, Input>) {
         self.departed.forget(step.now());
         for (input, _) in data.iter() {

@@ -84,6 +84,15 @@ pub trait Machine: 'static {
 
     /// Takes entries in, of any worker of any number of workers that are now this one's, and says when to be woken first.
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64>;
+
+    /// An empty machine of the same configuration, to restore into; `None`: it has no state of its own to write down.
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// Runs `machine` over `input`, distributed by `pact`.
@@ -133,6 +142,8 @@ where
                     return;
                 }
                 let mut data = pending.remove(&next).unwrap_or_else(|| std::mem::take(&mut spare));
+                #[cfg(test)]
+                restarts::restart(&mut machine, next, &mut wake);
                 wake.remove(&next);
                 let came = data.len();
                 machine.step(&mut data, &mut Step { now: next, out: &mut out, wake: &mut wake });
@@ -180,3 +191,6 @@ fn earliest<T>(pending: &BTreeMap<u64, T>, wake: &BTreeSet<u64>) -> Option<u64> 
         (None, None) => None,
     }
 }
+
+#[cfg(test)]
+mod restarts;

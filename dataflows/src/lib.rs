@@ -10,6 +10,9 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+extern crate self as weir_dataflows;
+
 pub mod admission;
 pub mod config;
 pub mod context;

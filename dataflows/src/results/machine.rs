@@ -277,6 +277,11 @@ impl Machine for Results {
     type Output = ResultOutput;
     type Entry = Entry;
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Results::default())
+    }
+
     fn step(&mut self, data: &mut Vec<(ResultInput, i64)>, step: &mut Step<'_, ResultOutput>) {
         let (mut withdrawals, mut phases) = (Vec::new(), Vec::new());
         let mut events = std::mem::take(&mut self.events);

@@ -179,6 +179,13 @@ impl Machine for Runs {
     type Output = RunOutput;
     type Entry = Entry;
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        let Runs { peers, quiet_ms, timeout_ms, grace_ms, late_memory_ms, .. } = *self;
+        let (lives, departed, silence, checks, parked) = Default::default();
+        Some(Runs { lives, departed, silence, checks, parked, peers, quiet_ms, timeout_ms, grace_ms, late_memory_ms })
+    }
+
     fn step(&mut self, data: &mut Vec<(RunInput, i64)>, step: &mut Step<'_, RunOutput>) {
         let now = step.now();
         self.departed.forget(now);

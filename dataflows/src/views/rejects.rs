@@ -104,6 +104,11 @@ impl Machine for LocalRejects {
     type Output = Local;
     type Entry = (Local, u64);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(LocalRejects { limit: self.limit, ..LocalRejects::default() })
+    }
+
     fn step(&mut self, data: &mut Vec<(Rejected, i64)>, step: &mut Step<'_, Local>) {
         let now = step.now();
         let point = now.next_multiple_of(REJECTS.cadence_ms);
@@ -245,6 +250,11 @@ impl Machine for Rejects {
     type Input = Local;
     type Output = RowChange;
     type Entry = Entry;
+
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Rejects::new(Arc::clone(&self.config)))
+    }
 
     fn step(&mut self, data: &mut Vec<(Local, i64)>, step: &mut Step<'_, RowChange>) {
         let (mut places, mut counts) = (Places::new(), BTreeMap::<_, i64>::new());

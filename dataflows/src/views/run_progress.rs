@@ -140,6 +140,11 @@ impl Machine for Progress {
     type Output = RunProgressOutput;
     type Entry = (Id, RunEntry);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Progress::default())
+    }
+
     fn step(&mut self, data: &mut Vec<(RunProgressInput, i64)>, step: &mut Step<'_, RunProgressOutput>) {
         let (mut withdrawn, mut evicted) = (BTreeSet::new(), BTreeSet::new());
         let key = |input: &RunProgressInput| match input {

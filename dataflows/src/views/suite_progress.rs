@@ -229,6 +229,11 @@ impl Machine for Suites {
     type Output = SuiteOutput;
     type Entry = Entry;
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Suites::default())
+    }
+
     fn step(&mut self, data: &mut Vec<(SuiteInput, i64)>, step: &mut Step<'_, SuiteOutput>) {
         let (mut events, mut parts, mut phases) = (Vec::new(), Vec::new(), Vec::new());
         let (mut touched, mut withdrawn) = (Vec::new(), BTreeSet::new());

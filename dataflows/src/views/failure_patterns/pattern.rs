@@ -397,6 +397,11 @@ impl Machine for Patterns {
     type Output = PatternOutput;
     type Entry = ((Id, Id), Pattern);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Patterns::new(Arc::clone(&self.config), self.room.share()))
+    }
+
     fn step(&mut self, data: &mut Vec<(Occurrence, i64)>, step: &mut Step<'_, Self::Output>) {
         consolidate(data);
         for removal in [true, false] {

@@ -42,6 +42,12 @@ impl Room {
         Room { share: share.max(1), buckets: Map::default() }
     }
 
+    /// How many patterns a bucket may hold.
+    #[cfg(test)]
+    pub(super) fn share(&self) -> usize {
+        self.share
+    }
+
     /// A pattern comes.
     pub(super) fn enter(&mut self, group: Group) -> Entry {
         let bucket = self.buckets.get_or_insert_with(group, Bucket::default);

@@ -176,6 +176,11 @@ impl Machine for Scopes {
     type Output = RowChange;
     type Entry = (Id, Scope);
 
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Scopes::default())
+    }
+
     fn step(&mut self, data: &mut Vec<(Delta, i64)>, step: &mut Step<'_, RowChange>) {
         for (delta, _) in data.drain(..) {
             self.apply(delta, step);
