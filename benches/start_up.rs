@@ -77,7 +77,7 @@ fn fill(folder: &Path, events: u64) -> (u64, Duration) {
         }
         log.append(records).and_then(Commit::wait).expect("is written");
         let filled = parts.iter().filter(|part| part.count > 0).copied().collect();
-        bound.push(bind(Body::Binding(Binding { process: 0, tick, behind: 0, parts: filled })));
+        bound.push(bind(Body::Binding(Binding { process: 0, tick, behind: 0, outage_ahead: false, parts: filled })));
         tick += TICK_MS;
     }
     for bound in bound {

@@ -165,7 +165,7 @@ where
 }
 
 /// Puts updates by for their times; the first time that is new takes the spare buffer.
-fn put_by<D>(data: &mut Updates<D>, pending: &mut BTreeMap<u64, Vec<(D, i64)>>, spare: &mut Vec<(D, i64)>) {
+pub(crate) fn put_by<D>(data: &mut Updates<D>, pending: &mut BTreeMap<u64, Vec<(D, i64)>>, spare: &mut Vec<(D, i64)>) {
     let mut data = data.drain(..).peekable();
     while let Some((datum, time, diff)) = data.next() {
         let same = pending.entry(time).or_insert_with(|| std::mem::take(spare));
