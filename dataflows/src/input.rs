@@ -101,9 +101,15 @@ pub struct Event {
     pub error: Option<Arc<ErrorText>>,
 }
 
-/// The names behind an event's identities, as rows show them; empty where there is none.
+/// The names behind an event's identities, as rows show them, and these; empty where there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Names {
+    /// `Event::run`.
+    pub run_id: Id,
+    /// `Event::suite`.
+    pub suite_id: Id,
+    /// `Event::test`.
+    pub test_id: Option<Id>,
     /// The project.
     pub project: Text,
     /// `correlationId`, or `streamId`.
@@ -242,7 +248,7 @@ impl Event {
     #[must_use]
     pub fn new(event: &TestEvent<'_>, position: Position, limits: &Limits, interner: &mut Interner) -> Event {
         let (origin, data) = (interner.origin(event, limits), &event.data);
-        let Known { names, run, suite, test } = interner.names(&origin.project, event, limits);
+        let names = interner.names(&origin.project, event, limits);
         let (stream, stream_name) = interner.stream(&event.stream_id);
         Event {
             position,
@@ -251,9 +257,9 @@ impl Event {
             version: event.version,
             kind: event.event_type,
             at: event.timestamp.0,
-            run,
-            suite,
-            test,
+            run: names.run_id,
+            suite: names.suite_id,
+            test: names.test_id,
             outcome: event.outcome(),
             attempt: data.attempt,
             duration_us: data.duration.map(micros),
@@ -303,23 +309,14 @@ fn error_text(event: &TestEvent<'_>, limits: &Limits) -> Option<Arc<ErrorText>> 
 /// use is carried over when it is next seen. So memory is bounded and what is current stays shared.
 pub struct Interner {
     texts: [Map<Id, Text>; 2],
-    names: [Map<Id, Known>; 2],
+    names: [Map<Id, Arc<Names>>; 2],
     origins: [Map<Id, Arc<Origin>>; 2],
     capacity: usize,
 }
 
-/// Names and the identities behind them: `Event::run`, `suite` and `test`.
-#[derive(Clone)]
-struct Known {
-    names: Arc<Names>,
-    run: Id,
-    suite: Id,
-    test: Option<Id>,
-}
-
 impl Default for Interner {
     fn default() -> Self {
-        Interner::with_capacity(1 << 18)
+        Interner::with_capacity(1 << 17)
     }
 }
 
@@ -342,7 +339,7 @@ impl Interner {
     }
 
     /// The names of an event of `project`, which is cut already, and the identities behind them.
-    fn names(&mut self, project: &str, event: &TestEvent<'_>, limits: &Limits) -> Known {
+    fn names(&mut self, project: &str, event: &TestEvent<'_>, limits: &Limits) -> Arc<Names> {
         let suite_name = event.data.test_suite_name.as_deref().filter(|name| !name.is_empty());
         let variant = event.metadata.variant.as_deref().unwrap_or_default();
         // What is empty is absent, so these seven say all.
@@ -359,19 +356,17 @@ impl Interner {
             let suite = shorten(suite, limits.name);
             let suite_name = suite_name.map_or(Cow::Borrowed(&*suite), |name| cut(name, limits.name));
             let mut text = |text: &str| shared(texts, *capacity, Id::of(&[text]), || Text::from(text));
-            Known {
-                run: run_id(project, event.run()),
-                suite: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
-                test: (!test.is_empty()).then(|| weir_schemas::id::test_id(project, &test)),
-                names: Arc::new(Names {
-                    project: text(project),
-                    run: text(event.run()),
-                    suite: text(&suite),
-                    suite_name: text(&suite_name),
-                    test: text(&test),
-                    test_name: text(&cut(test_name, limits.name)),
-                }),
-            }
+            Arc::new(Names {
+                run_id: run_id(project, event.run()),
+                suite_id: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
+                test_id: (!test.is_empty()).then(|| weir_schemas::id::test_id(project, &test)),
+                project: text(project),
+                run: text(event.run()),
+                suite: text(&suite),
+                suite_name: text(&suite_name),
+                test: text(&test),
+                test_name: text(&cut(test_name, limits.name)),
+            })
         })
     }
 
@@ -421,7 +416,9 @@ fn shared<V: Clone>(generations: &mut [Map<Id, V>; 2], capacity: usize, key: Id,
     }
     let value = old.get(&key).cloned().unwrap_or_else(make);
     if young.len() >= capacity {
-        *old = std::mem::take(young);
+        // The old one's memory becomes the young one's.
+        std::mem::swap(young, old);
+        young.clear();
     }
     young.insert(key, value.clone());
     value

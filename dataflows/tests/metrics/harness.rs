@@ -258,6 +258,7 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
         test: Arc::clone(&test),
         suite_name: Arc::clone(&suite),
         suite: Arc::clone(&suite),
+        ..Names::default()
     };
     let failure = attempt.outcome.fails().then(|| {
         let (pattern, message) = (text("pattern", attempt.pattern), Text::from(format!("message {number}")));
