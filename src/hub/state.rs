@@ -72,15 +72,22 @@ pub(crate) struct ViewState {
 impl ViewState {
     /// Takes a frame's part in; `check_digest` recomputes what the frame claims.
     pub(crate) fn fold(&mut self, view: &View, part: &ViewFrame, check_digest: bool) {
-        for update in &part.updates {
+        let mut updates = part.updates.iter().peekable();
+        while let Some(update) = updates.next() {
             let keyed = Keyed::new(update.row.clone(), view);
+            // A row that another takes the place of is looked up once for both.
+            let next =
+                updates.next_if(|next| (update.diff, next.diff) == (-1, 1) && next.row.prefix(view.key) == keyed.key());
             match update.diff {
                 1 => {
                     let before = self.rows.replace(keyed);
                     assert!(before.is_none(), "view {}: a second row for the key of {:?}", view.name, update.row);
                 }
                 -1 => {
-                    let before = self.rows.take(keyed.key());
+                    let before = match next {
+                        Some(next) => self.rows.replace(Keyed { row: next.row.clone(), ..keyed }),
+                        None => self.rows.take(keyed.key()),
+                    };
                     assert!(
                         before.is_some_and(|before| before.row == update.row),
                         "view {}: a row leaves that is not there: {:?}",
@@ -91,7 +98,7 @@ impl ViewState {
                 diff => panic!("view {}: a difference of {diff} in a frame, which is net: {:?}", view.name, update.row),
             }
             if check_digest {
-                self.digest.apply(&update.row, update.diff);
+                [update].into_iter().chain(next).for_each(|update| self.digest.apply(&update.row, update.diff));
             }
         }
         if check_digest {
