@@ -168,7 +168,8 @@ withServer("a killed server makes the page stale, its return live again with the
   const run = new Run("web", "r1");
   await weir.post([...run.started(4), run.test(1, "passed"), run.test(2, "passed")]);
   await untilDone(page, "r1", "2 / 4");
-  await untilHealth(page, "Live");
+  // Quiet, where the page came so late that its snapshot had all of it.
+  await untilHealth(page, "Live", "Quiet");
   await weir.kill();
   await untilHealth(page, "Stale");
   const banner = page.locator("#banner");
