@@ -169,6 +169,11 @@ impl Status {
         }
     }
 
+    /// Looks how far behind the engine is; readers are woken when that has changed.
+    pub fn look(&self) {
+        self.update_if(|_| false);
+    }
+
     /// From now on `behind` tells how far behind the engine is; the first call counts.
     pub fn measure(&self, behind: impl Fn() -> Behind + Send + Sync + 'static) {
         self.0.behind.get_or_init(|| Gauge(Box::new(behind)));

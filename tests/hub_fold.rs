@@ -4,6 +4,9 @@
 #[path = "common/frames.rs"]
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 mod frames;
+#[path = "common/rows.rs"]
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+mod rows;
 
 use frames::{Frames, json};
 use proptest::prelude::*;
@@ -14,7 +17,7 @@ use weir::hub::query::{Filters, Query};
 use weir::hub::scan::{Scan, Snapshot, Step};
 use weir::hub::{Config, Hub};
 use weir_schemas::protocol::Entry;
-use weir_schemas::row::{Row, Value as Cell};
+use weir_schemas::row::Row;
 use weir_schemas::view::{VIEWS, View};
 
 fn hub(config: Config) -> Hub {
@@ -37,18 +40,9 @@ fn snapshot(hub: &Hub, query: &Arc<Query>) -> Snapshot {
 
 /// The filter's meaning, written anew.
 fn wanted(view: &View, row: &Row, filters: &Filters) -> bool {
-    filters.iter().all(|(name, values)| {
-        let cell = row.column(view.column(name).expect("the view has it"));
-        let severity = |word: &str| ["info", "warning", "error"].iter().position(|known| *known == word);
-        values.iter().any(|value| match cell {
-            Cell::Str(text) if name == "severity" => severity(text) >= severity(value),
-            Cell::Str(text) => text == value,
-            Cell::Bool(flag) => flag.to_string() == *value,
-            Cell::Int(number) => number.to_string() == *value,
-            Cell::List(list) => list.iter().any(|text| text == value),
-            Cell::Null => false,
-        })
-    })
+    filters
+        .iter()
+        .all(|(name, values)| rows::one_of(name, row.column(view.column(name).expect("the view has it")), values))
 }
 
 fn one_of(name: &str, values: &[&str]) -> impl Strategy<Value = Option<(String, Vec<String>)>> + use<> {

@@ -28,13 +28,8 @@ impl Condition {
 
     /// `lagging`: as [`Status::lagging`](crate::status::Status::lagging).
     pub(crate) fn of(head: &Head, phase: &Phase, lagging: bool, now: Instant) -> Condition {
-        let phase = match phase {
-            Phase::Starting => "starting",
-            Phase::Recovering { .. } => "recovering",
-            Phase::Live => "live",
-            Phase::Draining => "draining",
-        };
-        Condition { phase, stale: lagging || !(head.live && now < stale_at(head) && phase == "live") }
+        let current = *phase == Phase::Live && head.live && now < stale_at(head);
+        Condition { phase: phase.as_str(), stale: lagging || !current }
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! Announced tests never seen come from the sums of suites and runs, tests begun and never ended from the results,
 //! abandoned runs from their lives. The keys of the three kinds never meet: a run's own row has no suite's name, and a suite
-//! has one. All of them show once their run has ended,
-//! and leave when it is reopened or evicted.
+//! has one. All of them show once their run has ended, and leave when it is reopened or evicted.
 
 use crate::input::Names;
 use weir_schemas::row::{Row, RowWriter};

@@ -1,8 +1,8 @@
 //! Delivery of one parcel: tries until it is taken, refused, or the time is up.
 //!
-//! Contract: [`deliver`] tries until one of these is certain, [`attempt`] tries once. A passing refusal is met by waiting as long as the server asks (`Retry-After`), or twice as long each time
-//! where it does not, at most [`TRIES_MAX`] times: a build is not held up for a server that is down. A wait that would
-//! pass the deadline is not begun.
+//! Contract: [`deliver`] tries until one of these is certain, [`attempt`] tries once. A passing refusal is met by waiting as
+//! long as the server asks (`Retry-After`), or twice as long each time where it does not, at most [`TRIES_MAX`] times: a
+//! build is not held up for a server that is down. A wait that would pass the deadline is not begun.
 
 use super::parcel::Parcel;
 use crate::client::{Client, Post, Refused};

@@ -310,7 +310,7 @@ impl Patterns {
         }
         match self.room.enter(group) {
             Entry::Free => {}
-            Entry::InPlaceOf(_, left) => {
+            Entry::InPlaceOf(left) => {
                 let left = (occurrence.project, left);
                 if let Some(pattern) = self.patterns.remove(&left) {
                     self.agenda.remove(forget_at(&pattern, &self.config), &left);

@@ -30,8 +30,8 @@ pub(super) struct Room {
 pub(super) enum Entry {
     /// It gets in.
     Free,
-    /// It gets in, and this one, with its last news, leaves.
-    InPlaceOf(u64, Id),
+    /// It gets in, and this one leaves.
+    InPlaceOf(Id),
     /// It does not.
     Full,
 }
@@ -55,7 +55,7 @@ impl Room {
             bucket.held += 1;
             return Entry::Free;
         }
-        bucket.resting.pop_first().map_or(Entry::Full, |(news_at, id)| Entry::InPlaceOf(news_at, id))
+        bucket.resting.pop_first().map_or(Entry::Full, |(_, id)| Entry::InPlaceOf(id))
     }
 
     /// A pattern that is held now rests.
