@@ -237,7 +237,7 @@ async fn a_client_that_does_not_read_costs_a_position_and_comes_back_with_a_snap
     for version in 0..60 {
         server.hub.publish(frames.adding(&MISSING, wide_rows(60, version)));
         let stats = server.hub.ring_stats();
-        assert!(stats.bytes <= config.ring_bytes && stats.entry_bytes <= config.ring_bytes / 2, "{stats:?}");
+        assert!(stats.bytes <= config.ring_bytes && stats.entry_bytes <= config.ring_bytes / 4, "{stats:?}");
         tokio::task::yield_now().await;
     }
     fold_to(&mut client, &mut fold, &frames, frames.time()).await;

@@ -2,11 +2,12 @@
 //!
 //! Contract: a position is a time; [`Ring::after`] gives what follows it, or nothing when the ring begins later. An entry is
 //! encoded once for each subscription and frame, by whoever comes first while others wait for that one, and leaves with its
-//! frame or earlier.
+//! frame or earlier. An entry for which there is no room is made for whoever asks and kept by nobody; each frame that comes
+//! makes room by letting the oldest entries go.
 //!
 //! # Invariants
 //! Frames stand without gap. The ring spans at most the configured time and bytes; entries are at most a quarter of the
-//! bytes besides, the oldest go first.
+//! bytes besides.
 
 use crate::hub::encoding::encode_view;
 use crate::hub::query::Query;
@@ -25,10 +26,19 @@ pub type Entries = Arc<[Bytes]>;
 type Slot = Arc<OnceLock<Entries>>;
 
 /// What the ring counts; shared with its frames.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
+#[derive(Debug)]
+struct Counters {
     entry_bytes: AtomicUsize,
+    entry_bytes_max: usize,
     encodings: AtomicU64,
+}
+
+impl Counters {
+    /// Whether there was room for as many bytes of entries; they are counted then.
+    fn take(&self, bytes: usize) -> bool {
+        let with = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.entry_bytes_max);
+        self.entry_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
+    }
 }
 
 /// A frame in the ring.
@@ -79,7 +89,14 @@ impl RingFrame {
         }
         let slot =
             Arc::clone(self.entries.lock().expect("no holder of this lock panics").entry(query.hash).or_default());
-        let entries = slot.get_or_init(|| self.encode(query));
+        let mut is_new = false;
+        let entries = slot.get_or_init(|| {
+            is_new = true;
+            self.encode(query)
+        });
+        if is_new {
+            self.count(query.hash, &slot, entries);
+        }
         (!entries.is_empty()).then(|| Arc::clone(entries))
     }
 
@@ -88,11 +105,22 @@ impl RingFrame {
         for view in &query.views {
             encode_view(query, view, self.view(view.index), &mut chunks);
         }
-        let bytes = ENTRY_OVERHEAD_BYTES + chunks.iter().map(|chunk| chunk.len() + size_of::<Bytes>()).sum::<usize>();
-        self.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.counters.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.counters.encodings.fetch_add(1, Ordering::Relaxed);
         chunks.into()
+    }
+
+    /// Counts a new entry, or lets it go where there is no room. One that was let go meanwhile is not counted.
+    fn count(&self, hash: u128, slot: &Slot, entry: &[Bytes]) {
+        let bytes = ENTRY_OVERHEAD_BYTES + entry.iter().map(|chunk| chunk.len() + size_of::<Bytes>()).sum::<usize>();
+        let mut entries = self.entries.lock().expect("no holder of this lock panics");
+        if !entries.get(&hash).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+            return;
+        }
+        if self.counters.take(bytes) {
+            self.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            entries.remove(&hash);
+        }
     }
 
     fn forget_entries(&self) {
@@ -148,7 +176,11 @@ impl Ring {
             frames: VecDeque::new(),
             bytes: 0,
             end: None,
-            counters: Arc::default(),
+            counters: Arc::new(Counters {
+                entry_bytes: AtomicUsize::new(0),
+                entry_bytes_max: bytes_max / 4,
+                encodings: AtomicU64::new(0),
+            }),
             span_ms,
             bytes_max,
         }
@@ -184,10 +216,10 @@ impl Ring {
             self.bytes -= oldest.bytes;
             self.frames.pop_front();
         }
-        let entries_max = self.bytes_max / 4;
+        // Room for the entries of the frame that came: a quarter of what all may have.
+        let enough = self.counters.entry_bytes_max / 4 * 3;
         let held = || self.counters.entry_bytes.load(Ordering::Relaxed);
-        if held() > entries_max {
-            let enough = entries_max / 4 * 3;
+        if held() > enough {
             for frame in &self.frames {
                 if held() <= enough {
                     break;
