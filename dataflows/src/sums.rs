@@ -9,7 +9,7 @@
 //! at the tick at which the run is evicted: suites and runs then leave by themselves.
 //!
 //! # Cost
-//! Two look-ups a change and an ordered set of 40 bytes a finished test, for the latest result.
+//! A look-up for each run and suite that a tick touches, and an ordered set of 40 bytes a finished test, for the latest result.
 
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange};
@@ -180,44 +180,39 @@ impl SuiteSums {
     }
 }
 
-/// What a change of a tick touched. The names that count are those of run and suite: any change of a suite has them.
-struct Touched {
-    run: Id,
-    suite: Id,
-    names: Arc<Names>,
-    withdrawn: bool,
-}
-
 struct Sums {
     worker: u32,
     runs: Map<Id, RunSums>,
 }
 
 impl Sums {
-    fn change(&mut self, change: &Change) {
-        let run = self.runs.get_or_insert_with(change.run, RunSums::default);
-        let suite = run.suites.get_or_insert_with(change.suite, SuiteSums::default);
-        for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
-            if let Some(standing) = standing {
-                run.counts.add(standing, sign);
-                suite.apply(change.test, standing, sign);
-            }
-        }
-    }
-
-    fn part(&self, change: &Touched, of_suite: bool, withdrawn: bool) -> Option<Part> {
-        let run = self.runs.get(&change.run)?;
-        let suite = run.suites.get(&change.suite)?;
-        let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
-        Some(Part {
-            run: change.run,
-            suite: of_suite.then_some(change.suite),
+    /// Adds up one run's changes of a tick, which stand by suite, and emits what they touched.
+    fn run(&mut self, changes: &[Change], step: &mut Step<'_, Part>) {
+        let RunSums { counts, suites } = self.runs.get_or_insert_with(changes[0].run, RunSums::default);
+        let part = |changes: &[Change], suite, counts, latest| Part {
+            run: changes[0].run,
+            suite,
             worker: self.worker,
-            names: Arc::clone(&change.names),
-            counts: if of_suite { suite.counts } else { run.counts },
-            latest: latest.filter(|_| of_suite),
-            withdrawn,
-        })
+            // Those that count are the same in all changes of a suite.
+            names: Arc::clone(&changes[0].names),
+            counts,
+            latest,
+            withdrawn: changes.iter().any(|change| change.withdrawn),
+        };
+        for changes in changes.chunk_by(|a, b| a.suite == b.suite) {
+            let suite = suites.get_or_insert_with(changes[0].suite, SuiteSums::default);
+            for change in changes {
+                for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
+                    if let Some(standing) = standing {
+                        counts.add(standing, sign);
+                        suite.apply(change.test, standing, sign);
+                    }
+                }
+            }
+            let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
+            step.emit(part(changes, Some(changes[0].suite), suite.counts, latest), 1);
+        }
+        step.emit(part(changes, None, *counts, None), 1);
     }
 }
 
@@ -227,26 +222,15 @@ impl Machine for Sums {
     type Entry = ();
 
     fn step(&mut self, data: &mut Vec<(SumInput, i64)>, step: &mut Step<'_, Part>) {
-        let (mut touched, mut evicted) = (Vec::with_capacity(data.len()), Vec::new());
+        let (mut changes, mut evicted) = (Vec::with_capacity(data.len()), Vec::new());
         for (input, _) in data.drain(..) {
             match input {
-                SumInput::Change(change) => {
-                    self.change(&change);
-                    let Change { run, suite, names, withdrawn, .. } = change;
-                    touched.push(Touched { run, suite, names, withdrawn });
-                }
+                SumInput::Change(change) => changes.push(change),
                 SumInput::Evicted(run) => evicted.push(run),
             }
         }
-        touched.sort_unstable_by_key(|change| (change.run, change.suite));
-        for run in touched.chunk_by(|a, b| a.run == b.run) {
-            let withdrawn = run.iter().any(|change| change.withdrawn);
-            self.part(&run[0], false, withdrawn).into_iter().for_each(|part| step.emit(part, 1));
-            for suite in run.chunk_by(|a, b| a.suite == b.suite) {
-                let withdrawn = suite.iter().any(|change| change.withdrawn);
-                self.part(&suite[0], true, withdrawn).into_iter().for_each(|part| step.emit(part, 1));
-            }
-        }
+        changes.sort_unstable_by_key(|change| (change.run, change.suite));
+        changes.chunk_by(|a, b| a.run == b.run).for_each(|changes| self.run(changes, step));
         for run in evicted {
             self.runs.remove(&run);
         }

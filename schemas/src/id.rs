@@ -20,7 +20,10 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 const SHORT: usize = 512;
 
 /// A 128-bit content hash that stands for one or several names.
+///
+/// Aligned like a machine word: an `Option<Id>`, and an identity beside a pointer, take 24 bytes, not 32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(Rust, packed(8))]
 pub struct Id(pub u128);
 
 impl Id {
@@ -68,7 +71,7 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", { self.0 })
     }
 }
 

@@ -23,3 +23,20 @@ advance 3000
 expect suite_progress
 - ["web","r1","unit","Unit tests",3,2,2,1,1,0,0,0,3.5,"running","passed"]
 + ["web","r1","unit","Unit tests",3,2,2,2,0,0,0,1,5,"passed","passed"]
+
+# The attempt that failed is taken back: the suite's row leaves as withdrawn, though a test ends in the same tick.
+ingest
+{"eventId":"s2-4","eventType":"test_passed","streamId":"s2","version":4,"timestamp":3200,"correlationId":"r1","data":{"testId":"c","testSuiteId":"unit"},"metadata":{"project":"web"}}
+{"eventId":"s1-5","eventType":"result_withdrawn","streamId":"s1","version":5,"timestamp":3500,"correlationId":"r1","data":{"testId":"a","testSuiteId":"unit","attempt":1},"metadata":{"project":"web"}}
+advance 4000
+expect suite_progress
+- withdrawn ["web","r1","unit","Unit tests",3,2,2,2,0,0,0,1,5,"passed","passed"]
++ ["web","r1","unit","Unit tests",3,3,3,3,0,0,0,0,5,"passed","passed"]
+
+# Half a minute of silence ends the run, which changes no suite that is complete; an hour later its suites leave.
+advance 35000
+expect suite_progress
+
+advance 3635000
+expect suite_progress
+- evicted ["web","r1","unit","Unit tests",3,3,3,3,0,0,0,0,5,"passed","passed"]

@@ -9,13 +9,13 @@
 
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange, RowChange};
-use crate::input::{Event, Input, Text};
+use crate::input::{Event, Input, Names, Text};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use crate::sums::{ByWorker, Counts, Latest, Part};
 use crate::views::missing;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concat;
@@ -157,34 +157,39 @@ struct Suites {
 
 type Shown = (Option<Row>, Option<Row>);
 
-impl Suites {
-    fn show(&mut self, run: Id, suite: Id) -> Shown {
-        let Some(suites) = self.runs.get(&run) else { return (None, None) };
-        let Some(suite) = suites.suites.get(&suite) else { return (None, None) };
-        (suite.row(&mut self.writer, suites.ended), suite.missing(&mut self.writer, suites.ended))
-    }
+/// What a tick says of a suite, in the order in which it counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    /// Its run's phase changes.
+    Phase,
+    /// Index of a begin or end, in order of position.
+    Event(usize),
+    /// Index of a part.
+    Part(usize),
+}
 
-    /// What was last told of a suite: as it is before anything changes.
-    fn shown(&mut self, run: Id, suite: Id) -> Shown {
-        let told = self.runs.get_mut(&run).and_then(|suites| suites.suites.get_mut(&suite)?.shown.take());
-        told.unwrap_or_else(|| self.show(run, suite))
-    }
-
-    fn event(&mut self, event: &Event) {
-        let suites = self.runs.get_or_insert_with(event.run, RunSuites::default);
-        let suite = suites.suites.get_or_insert_with(event.suite, || Suite {
-            project: Arc::clone(&event.origin.project),
-            run: Arc::clone(&event.names.run),
-            suite: Arc::clone(&event.names.suite),
-            name: Arc::clone(&event.names.suite_name),
+impl Suite {
+    fn new(names: &Names) -> Suite {
+        Suite {
+            project: Arc::clone(&names.project),
+            run: Arc::clone(&names.run),
+            suite: Arc::clone(&names.suite),
+            name: Arc::clone(&names.suite),
             parts: ByWorker::default(),
             streams: BTreeMap::new(),
             shown: None,
-        });
-        if suite.streams.is_empty() {
-            suite.name = Arc::clone(&event.names.suite_name);
         }
-        let stream = suite.streams.entry(event.stream).or_default();
+    }
+
+    fn show(&self, writer: &mut RowWriter, ended: Option<(Phase, u64)>) -> Shown {
+        (self.row(writer, ended), self.missing(writer, ended))
+    }
+
+    fn event(&mut self, event: &Event) {
+        if self.streams.is_empty() {
+            self.name = Arc::clone(&event.names.suite_name);
+        }
+        let stream = self.streams.entry(event.stream).or_default();
         if event.kind == EventType::TestSuiteCompleted {
             stream.ended = true;
         } else {
@@ -192,24 +197,54 @@ impl Suites {
             stream.planned = event.planned_tests.or(stream.planned);
         }
     }
+}
 
-    fn part(&mut self, part: Part) {
-        let suites = self.runs.get_or_insert_with(part.run, RunSuites::default);
-        let suite = suites.suites.get_or_insert_with(part.suite.unwrap_or_default(), || Suite {
-            project: Arc::clone(&part.names.project),
-            run: Arc::clone(&part.names.run),
-            suite: Arc::clone(&part.names.suite),
-            name: Arc::clone(&part.names.suite),
-            parts: ByWorker::default(),
-            streams: BTreeMap::new(),
-            shown: None,
-        });
-        suite.parts.set(part.worker, (part.counts, part.latest));
-    }
-
-    fn phase(&mut self, change: &PhaseChange, now: u64) {
-        let suites = self.runs.get_or_insert_with(change.run, RunSuites::default);
-        suites.ended = (change.phase != Phase::Running).then_some((change.phase, now));
+impl Suites {
+    /// Takes in what a tick says of one run: `said` by suite, and its phase where that changes.
+    fn run(
+        &mut self,
+        (run, phase): (Id, Option<Phase>),
+        said: &[(Id, Id, Said)],
+        (events, parts): (&[Arc<Event>], &[Part]),
+        step: &mut Step<'_, SuiteOutput>,
+    ) {
+        let evicted = phase == Some(Phase::Evicted);
+        let RunSuites { ended, suites } = self.runs.get_or_insert_with(run, RunSuites::default);
+        let was_ended = *ended;
+        if let Some(phase) = phase {
+            *ended = (phase != Phase::Running).then_some((phase, step.now()));
+        }
+        for said in said.chunk_by(|a, b| a.1 == b.1) {
+            let mut withdrawn = false;
+            let suite = suites.get_or_insert_with(said[0].1, || match said[said.len() - 1].2 {
+                Said::Part(part) => Suite::new(&parts[part].names),
+                Said::Event(event) => Suite::new(&events[event].names),
+                Said::Phase => unreachable!("a suite that only its run's phase touches is there"),
+            });
+            let before = suite.shown.take().unwrap_or_else(|| suite.show(&mut self.writer, was_ended));
+            for (_, _, said) in said {
+                match *said {
+                    Said::Phase => {}
+                    Said::Event(event) => suite.event(&events[event]),
+                    Said::Part(part) => {
+                        let Part { worker, counts, latest, .. } = parts[part];
+                        suite.parts.set(worker, (counts, latest));
+                        withdrawn |= parts[part].withdrawn;
+                    }
+                }
+            }
+            let after = if evicted { (None, None) } else { suite.show(&mut self.writer, *ended) };
+            let cause = match () {
+                () if evicted => Cause::Evicted,
+                () if withdrawn => Cause::Withdrawn,
+                () => Cause::Changed,
+            };
+            suite.shown = Some(after.clone());
+            tell(before, after, cause, step);
+        }
+        if evicted {
+            self.runs.remove(&run);
+        }
     }
 }
 
@@ -235,48 +270,34 @@ impl Machine for Suites {
     }
 
     fn step(&mut self, data: &mut Vec<(SuiteInput, i64)>, step: &mut Step<'_, SuiteOutput>) {
-        let (mut events, mut parts, mut phases) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut touched, mut withdrawn) = (Vec::new(), BTreeSet::new());
+        let (mut events, mut parts, mut phases) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (input, _) in data.drain(..) {
             match input {
                 SuiteInput::Event(event) => events.push(event),
                 SuiteInput::Part(part) => parts.push(part),
-                SuiteInput::Phase(change) => phases.push(change),
+                SuiteInput::Phase(change) => {
+                    phases.insert(change.run, change.phase); // One a run and tick.
+                }
             }
         }
-        touched.extend(events.iter().map(|event| (event.run, event.suite)));
-        touched.extend(parts.iter().map(|part| (part.run, part.suite.unwrap_or_default())));
-        withdrawn
-            .extend(parts.iter().filter(|part| part.withdrawn).map(|part| (part.run, part.suite.unwrap_or_default())));
-        for change in &phases {
-            let suites = self.runs.get(&change.run).map(|run| run.suites.sorted_keys()).unwrap_or_default();
-            touched.extend(suites.into_iter().map(|suite| (change.run, suite)));
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        let before: Vec<_> = touched.iter().map(|(run, suite)| self.shown(*run, *suite)).collect();
         events.sort_unstable_by_key(|event| event.position);
-        events.iter().for_each(|event| self.event(event));
-        parts.into_iter().for_each(|part| self.part(part));
-        let mut evicted = BTreeSet::new();
-        for change in &phases {
-            self.phase(change, step.now());
-            if change.phase == Phase::Evicted {
-                self.runs.remove(&change.run);
-                evicted.insert(change.run);
-            }
+        // All that touches a suite stands together, so that each suite is looked up once.
+        let mut said = Vec::with_capacity(events.len() + parts.len());
+        said.extend(events.iter().enumerate().map(|(index, event)| (event.run, event.suite, Said::Event(index))));
+        let of_suite = |part: &Part| part.suite.unwrap_or_default();
+        said.extend(parts.iter().enumerate().map(|(index, part)| (part.run, of_suite(part), Said::Part(index))));
+        for run in phases.keys() {
+            let suites = self.runs.get(run).map(|run| run.suites.sorted_keys()).unwrap_or_default();
+            said.extend(suites.into_iter().map(|suite| (*run, suite, Said::Phase)));
         }
-        for ((run, suite), before) in touched.into_iter().zip(before) {
-            let after = self.show(run, suite);
-            let cause = match () {
-                () if evicted.contains(&run) => Cause::Evicted,
-                () if withdrawn.contains(&(run, suite)) => Cause::Withdrawn,
-                () => Cause::Changed,
-            };
-            if let Some(suite) = self.runs.get_mut(&run).and_then(|suites| suites.suites.get_mut(&suite)) {
-                suite.shown = Some(after.clone());
-            }
-            tell(before, after, cause, step);
+        said.sort_unstable();
+        for said in said.chunk_by(|a, b| a.0 == b.0) {
+            let run = said[0].0;
+            self.run((run, phases.remove(&run)), said, (&events, &parts), step);
+        }
+        // Remembered even when no suite is there yet: for those that are still to come.
+        for (run, phase) in phases {
+            self.run((run, Some(phase)), &[], (&events, &parts), step);
         }
     }
 
