@@ -117,8 +117,17 @@ fn templates() -> Vec<AttemptFact> {
                 let message = Arc::clone(&pattern);
                 Arc::new(Failure { fingerprint: Id::of(&[&pattern]), pattern, kind: Text::from("Error"), message })
             });
-            let names = Names { project: Arc::clone(&project), suite: Arc::clone(&suite), ..Names::default() };
+            let names = Names {
+                run_id: Id::of(&["run"]),
+                suite_id: Id::of(&["suite", &project, &suite]),
+                test_id: Some(Id::of(&["test", &suite])),
+                project: Arc::clone(&project),
+                suite: Arc::clone(&suite),
+                ..Names::default()
+            };
             let origin = Origin {
+                stream: Id::of(&["stream"]),
+                stream_name: "stream".into(),
                 project: Arc::clone(&project),
                 framework: None,
                 user: None,
@@ -130,9 +139,6 @@ fn templates() -> Vec<AttemptFact> {
                 tags: Vec::new(),
             };
             AttemptFact {
-                run: Id::of(&["run"]),
-                test: Id::of(&["test", &suite]),
-                suite: Id::of(&["suite", &project, &suite]),
                 attempt: 1,
                 at: BASE,
                 came: BASE,

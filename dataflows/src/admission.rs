@@ -33,7 +33,7 @@ pub fn admit<'s>(
     input: Collection<'s, Input>,
 ) -> (Collection<'s, Input>, Collection<'s, Arc<RunNote>>) {
     let pact = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
-        Input::Event(event) => event.stream.route(),
+        Input::Event(event) => event.stream().route(),
         Input::Refused(refusal) => refusal.position.offset,
     });
     keyed("Admission", input, pact, config.until, Admission::new(config)).ok_err(|(output, time, diff)| match output {
@@ -189,7 +189,7 @@ impl Admission {
 
     fn event(&mut self, event: Arc<Event>, now: u64, wakes: &mut Vec<u64>) -> Input {
         let mut known = true;
-        let memory = self.streams.get_or_insert_with(event.stream, || {
+        let memory = self.streams.get_or_insert_with(event.stream(), || {
             known = false;
             StreamMemory::default()
         });
@@ -197,8 +197,8 @@ impl Admission {
         memory.versions.heard = now;
         let verdict = memory.judge(&event, self.gaps_max);
         if !known {
-            let end = self.stream_end(event.stream);
-            self.schedule(event.stream, now, end, wakes);
+            let end = self.stream_end(event.stream());
+            self.schedule(event.stream(), now, end, wakes);
         }
         match verdict {
             Ok(()) => {
@@ -221,7 +221,7 @@ fn refusal(event: &Event, kind: RejectKind, expected: Option<u64>, nothing: &Tex
         position: event.position,
         kind,
         project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.stream_name),
+        stream: Arc::clone(&event.origin.stream_name),
         message,
         expected,
     }

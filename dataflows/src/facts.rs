@@ -32,12 +32,6 @@ pub type Rows<'s> = Collection<'s, RowChange>;
 /// One ended attempt of one test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptFact {
-    /// The run.
-    pub run: Id,
-    /// The test within its project.
-    pub test: Id,
-    /// The suite within its project; zero when there is none.
-    pub suite: Id,
     /// Which attempt, from 1.
     pub attempt: u32,
     /// When it ended, in epoch ms, already clamped to the tick at which it came.
@@ -48,7 +42,7 @@ pub struct AttemptFact {
     pub outcome: Outcome,
     /// How long it took.
     pub duration_us: Option<u64>,
-    /// The names.
+    /// Its run, suite and test.
     pub names: Arc<Names>,
     /// Where it ran.
     pub origin: Arc<Origin>,

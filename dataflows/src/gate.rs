@@ -68,7 +68,7 @@ impl Machine for Gate {
         }
         for (input, _) in data.drain(..) {
             match input {
-                GateInput::Event(Input::Event(event)) if self.departed.contains(event.run) => {
+                GateInput::Event(Input::Event(event)) if self.departed.contains(event.run()) => {
                     step.emit(Input::Refused(Arc::new(late(&event, &self.nothing))), 1);
                 }
                 GateInput::Event(input) => step.emit(input, 1),

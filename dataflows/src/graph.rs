@@ -75,7 +75,7 @@ fn render<'s>(
     let results = results(config, passed, phases.clone());
     let refusals = refusals.concat(results.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
-        part.suite.is_none().then(|| part.clone())
+        (!part.of_suite).then(|| part.clone())
     });
     let (suite_rows, missing_of_suites) =
         suite_progress::render(config, parts, suite_events, phases).ok_err(|(output, time, diff)| match output {

@@ -8,8 +8,8 @@
 //! Long texts are cut here, once, visibly. Event times are as sent; operators clamp them to the tick.
 //!
 //! # Cost
-//! One allocation an event of about 240 bytes; a hash and a look-up each for its names, its stream and its origin. Names and
-//! the identities behind them are made once a test and run.
+//! One allocation an event of about 150 bytes; a hash and a look-up each for what it names and for where it comes from, which
+//! are made once a test and run and once a stream.
 
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
@@ -63,20 +63,12 @@ pub struct Event {
     pub position: Position,
     /// Its `eventId`.
     pub id: Id,
-    /// Its stream.
-    pub stream: Id,
     /// Its position in the stream, from 1.
     pub version: u64,
     /// What happened.
     pub kind: EventType,
     /// When, in epoch ms, as sent.
     pub at: u64,
-    /// Its run, within its project.
-    pub run: Id,
-    /// Its suite, within its project; the zero identity when it names none.
-    pub suite: Id,
-    /// Its test, within its project; `None` when it names none.
-    pub test: Option<Id>,
     /// The outcome that it states.
     pub outcome: Option<Outcome>,
     /// The attempt that it states, from 1.
@@ -91,9 +83,7 @@ pub struct Event {
     withdraws: Option<Box<Withdraws>>,
     /// Whether it was made from a report: then an absent attempt is the next in log order.
     pub report: bool,
-    /// `streamId`.
-    pub stream_name: Text,
-    /// The names behind the identities, shared by all events that have the same.
+    /// What it is about, shared by all events that are about the same.
     pub names: Arc<Names>,
     /// Where it comes from, shared by all events of a stream.
     pub origin: Arc<Origin>,
@@ -101,14 +91,15 @@ pub struct Event {
     pub error: Option<Arc<ErrorText>>,
 }
 
-/// The names behind an event's identities, as rows show them, and these; empty where there is none.
+/// The run, the suite and the test that an event names: their identities, and the names as rows show them, empty where
+/// there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Names {
-    /// `Event::run`.
+    /// The run, within its project.
     pub run_id: Id,
-    /// `Event::suite`.
+    /// The suite, within its project; the zero identity when there is none.
     pub suite_id: Id,
-    /// `Event::test`.
+    /// The test, within its project.
     pub test_id: Option<Id>,
     /// The project.
     pub project: Text,
@@ -124,9 +115,21 @@ pub struct Names {
     pub test_name: Text,
 }
 
+impl Names {
+    /// The test, within its project; the zero identity when there is none.
+    #[must_use]
+    pub fn test(&self) -> Id {
+        self.test_id.unwrap_or_default()
+    }
+}
+
 /// Where events come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
+    /// The stream.
+    pub stream: Id,
+    /// `streamId`.
+    pub stream_name: Text,
     /// The project.
     pub project: Text,
     /// The test framework.
@@ -238,6 +241,30 @@ pub struct Refusal {
 }
 
 impl Event {
+    /// Its stream.
+    #[must_use]
+    pub fn stream(&self) -> Id {
+        self.origin.stream
+    }
+
+    /// Its run, within its project.
+    #[must_use]
+    pub fn run(&self) -> Id {
+        self.names.run_id
+    }
+
+    /// Its suite, within its project; the zero identity when it names none.
+    #[must_use]
+    pub fn suite(&self) -> Id {
+        self.names.suite_id
+    }
+
+    /// Its test, within its project.
+    #[must_use]
+    pub fn test(&self) -> Option<Id> {
+        self.names.test_id
+    }
+
     /// What it takes back.
     #[must_use]
     pub fn withdrawal(&self) -> Option<Withdraws> {
@@ -249,17 +276,12 @@ impl Event {
     pub fn new(event: &TestEvent<'_>, position: Position, limits: &Limits, interner: &mut Interner) -> Event {
         let (origin, data) = (interner.origin(event, limits), &event.data);
         let names = interner.names(&origin.project, event, limits);
-        let (stream, stream_name) = interner.stream(&event.stream_id);
         Event {
             position,
             id: Id::of(&[&event.event_id]),
-            stream,
             version: event.version,
             kind: event.event_type,
             at: event.timestamp.0,
-            run: names.run_id,
-            suite: names.suite_id,
-            test: names.test_id,
             outcome: event.outcome(),
             attempt: data.attempt,
             duration_us: data.duration.map(micros),
@@ -267,7 +289,6 @@ impl Event {
             planned_shards: data.planned_shards,
             withdraws: withdraws(event),
             report: event.metadata.source.is_some(),
-            stream_name,
             names,
             origin,
             error: error_text(event, limits),
@@ -333,11 +354,6 @@ impl Interner {
         shared(&mut self.texts, self.capacity, Id::of(&[text]), || Text::from(text))
     }
 
-    fn stream(&mut self, stream: &str) -> (Id, Text) {
-        let id = Id::of(&["stream", stream]);
-        (id, shared(&mut self.texts, self.capacity, id, || Text::from(stream)))
-    }
-
     /// The names of an event of `project`, which is cut already, and the identities behind them.
     fn names(&mut self, project: &str, event: &TestEvent<'_>, limits: &Limits) -> Arc<Names> {
         let suite_name = event.data.test_suite_name.as_deref().filter(|name| !name.is_empty());
@@ -373,8 +389,9 @@ impl Interner {
     fn origin(&mut self, event: &TestEvent<'_>, limits: &Limits) -> Arc<Origin> {
         let metadata = &event.metadata;
         let mut words: [&str; 9] = [""; 9];
-        words[0] = &metadata.project;
-        words[1] = metadata.severity.map_or("", Severity::as_str);
+        words[0] = &event.stream_id;
+        words[1] = &metadata.project;
+        words[2] = metadata.severity.map_or("", Severity::as_str);
         let optional = [
             &metadata.framework,
             &metadata.user_id,
@@ -383,7 +400,7 @@ impl Interner {
             &metadata.worker,
             &metadata.shard,
         ];
-        for (word, field) in words[2..].iter_mut().zip(optional) {
+        for (word, field) in words[3..].iter_mut().zip(optional) {
             // An absent field and an empty one are the same to every view.
             *word = field.as_deref().unwrap_or_default();
         }
@@ -395,13 +412,15 @@ impl Interner {
         let some = |text: &str| if text.is_empty() { None } else { Some(name(text)) };
         shared(&mut self.origins, self.capacity, key, || {
             Arc::new(Origin {
-                project: name(words[0]),
-                framework: some(words[2]),
-                user: some(words[3]),
-                branch: some(words[4]),
-                commit: some(words[5]),
-                worker: some(words[6]),
-                shard: some(words[7]),
+                stream: Id::of(&["stream", &event.stream_id]),
+                stream_name: Text::from(&*event.stream_id),
+                project: name(words[1]),
+                framework: some(words[3]),
+                user: some(words[4]),
+                branch: some(words[5]),
+                commit: some(words[6]),
+                worker: some(words[7]),
+                shard: some(words[8]),
                 severity: metadata.severity,
                 tags: metadata.tags.iter().take(limits.tags).map(|tag| name(tag)).collect(),
             })
@@ -440,11 +459,11 @@ mod tests {
     #[test]
     fn a_decoded_event_keeps_what_views_need() {
         let event = event(ONE, &mut Interner::default());
-        assert_eq!(event.run, run_id("web", "s1"));
+        assert_eq!(event.run(), run_id("web", "s1"));
         assert_eq!(event.duration_us, Some(1_235));
         assert_eq!(event.outcome, Some(Outcome::Failed));
         assert_eq!(&*event.names.suite, "unit");
-        assert_eq!(event.test, Some(weir_schemas::id::test_id("web", &event.names.test)));
+        assert_eq!(event.test(), Some(weir_schemas::id::test_id("web", &event.names.test)));
         assert_eq!(event.origin.branch.as_deref(), Some("main"));
     }
 

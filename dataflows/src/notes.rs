@@ -77,10 +77,10 @@ pub struct Notes {
 impl Notes {
     /// Takes down what an admitted event of tick `now` says; events come in order of their positions.
     pub fn add(&mut self, event: &Event, now: u64) {
-        let same = |note: &RunNote| (note.run, note.stream) == (event.run, event.stream);
+        let same = |note: &RunNote| (note.run, note.stream) == (event.run(), event.stream());
         if !self.notes.get(self.last).is_some_and(same) {
             let notes = &mut self.notes;
-            self.last = *self.index.get_or_insert_with((event.run, event.stream), || {
+            self.last = *self.index.get_or_insert_with((event.run(), event.stream()), || {
                 notes.push(RunNote::new(event, now));
                 notes.len() - 1
             });
@@ -104,9 +104,9 @@ impl Notes {
 impl RunNote {
     fn new(event: &Event, now: u64) -> Self {
         RunNote {
-            run: event.run,
+            run: event.run(),
             name: Arc::clone(&event.names.run),
-            stream: event.stream,
+            stream: event.stream(),
             first: event.position,
             project: Arc::clone(&event.origin.project),
             named: Default::default(),
@@ -142,11 +142,11 @@ impl RunNote {
             }
             EventType::TestSuiteStarted | EventType::TestSuiteCompleted => self.suites.push(SuiteMark {
                 position: event.position,
-                suite: event.suite,
+                suite: event.suite(),
                 ended: event.kind == EventType::TestSuiteCompleted,
                 planned: event.planned_tests,
             }),
-            EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test.is_none() => {
+            EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test().is_none() => {
                 self.broken.push(event.id);
             }
             EventType::ResultWithdrawn => {

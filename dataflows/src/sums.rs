@@ -118,14 +118,12 @@ pub type Latest = (u64, Id, Outcome);
 /// What one worker's tests of a suite, or of a run, add up to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// The run.
-    pub run: Id,
-    /// The suite; `None`: the whole run.
-    pub suite: Option<Id>,
+    /// Those of one of the tests: project, run and suite are those of all.
+    pub names: Arc<Names>,
+    /// Whether it is of the suite, or of the whole run.
+    pub of_suite: bool,
     /// Which worker's.
     pub worker: u32,
-    /// Names of one of the tests: project, run and suite are those of all.
-    pub names: Arc<Names>,
     /// The sums.
     pub counts: Counts,
     /// The test that finished last; of suites only.
@@ -187,32 +185,30 @@ struct Sums {
 
 impl Sums {
     /// Adds up one run's changes of a tick, which stand by suite, and emits what they touched.
-    fn run(&mut self, changes: &[Change], step: &mut Step<'_, Part>) {
-        let RunSums { counts, suites } = self.runs.get_or_insert_with(changes[0].run, RunSums::default);
-        let part = |changes: &[Change], suite, counts, latest| Part {
-            run: changes[0].run,
-            suite,
+    fn run(&mut self, changes: &[(Id, Id, Change)], step: &mut Step<'_, Part>) {
+        let RunSums { counts, suites } = self.runs.get_or_insert_with(changes[0].0, RunSums::default);
+        let part = |changes: &[(Id, Id, Change)], of_suite, counts, latest| Part {
+            names: Arc::clone(&changes[0].2.names),
+            of_suite,
             worker: self.worker,
-            // Those that count are the same in all changes of a suite.
-            names: Arc::clone(&changes[0].names),
             counts,
             latest,
-            withdrawn: changes.iter().any(|change| change.withdrawn),
+            withdrawn: changes.iter().any(|(.., change)| change.withdrawn),
         };
-        for changes in changes.chunk_by(|a, b| a.suite == b.suite) {
-            let suite = suites.get_or_insert_with(changes[0].suite, SuiteSums::default);
-            for change in changes {
+        for changes in changes.chunk_by(|a, b| a.1 == b.1) {
+            let suite = suites.get_or_insert_with(changes[0].1, SuiteSums::default);
+            for (.., change) in changes {
                 for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
                     if let Some(standing) = standing {
                         counts.add(standing, sign);
-                        suite.apply(change.test, standing, sign);
+                        suite.apply(change.names.test(), standing, sign);
                     }
                 }
             }
             let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
-            step.emit(part(changes, Some(changes[0].suite), suite.counts, latest), 1);
+            step.emit(part(changes, true, suite.counts, latest), 1);
         }
-        step.emit(part(changes, None, *counts, None), 1);
+        step.emit(part(changes, false, *counts, None), 1);
     }
 }
 
@@ -225,12 +221,12 @@ impl Machine for Sums {
         let (mut changes, mut evicted) = (Vec::with_capacity(data.len()), Vec::new());
         for (input, _) in data.drain(..) {
             match input {
-                SumInput::Change(change) => changes.push(change),
+                SumInput::Change(change) => changes.push((change.names.run_id, change.names.suite_id, change)),
                 SumInput::Evicted(run) => evicted.push(run),
             }
         }
-        changes.sort_unstable_by_key(|change| (change.run, change.suite));
-        changes.chunk_by(|a, b| a.run == b.run).for_each(|changes| self.run(changes, step));
+        changes.sort_unstable_by_key(|(run, suite, _)| (*run, *suite));
+        changes.chunk_by(|a, b| a.0 == b.0).for_each(|changes| self.run(changes, step));
         for run in evicted {
             self.runs.remove(&run);
         }

@@ -8,7 +8,7 @@ use common::{Feeding, Folded, json, run};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use weir_dataflows::input::{Event, Input, Withdraws};
+use weir_dataflows::input::{Event, Input, Names, Withdraws};
 use weir_dataflows::output::Released;
 use weir_schemas::id::Id;
 use weir_schemas::row::Row;
@@ -128,7 +128,7 @@ fn without_effect(input: &Input) -> Input {
         None => input.clone(),
         Some(Withdraws::Test { .. }) => {
             let mut other = Event::clone(event);
-            other.test = Some(Id(1));
+            other.names = Arc::new(Names { test_id: Some(Id(1)), ..Names::clone(&event.names) });
             Input::Event(Arc::new(other))
         }
         Some(Withdraws::Event(Id(id))) => {

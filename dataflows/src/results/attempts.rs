@@ -35,13 +35,11 @@ pub struct SaidTooOften;
 /// A test in a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Test {
-    /// Its names.
+    /// Its run, its suite and itself.
     pub names: Arc<Names>,
-    /// Its suite.
-    pub suite: Id,
     /// Where its first event came from.
     pub origin: Arc<Origin>,
-    /// Whether anything but withdrawals came: then the names are those of its first such event.
+    /// Whether anything but withdrawals came: then suite and names are those of its first such event.
     known: bool,
     attempts: Vec<Attempt>,
     withdrawn: Withdrawn,
@@ -114,7 +112,6 @@ impl Test {
     pub fn new(event: &Event) -> Test {
         Test {
             names: Arc::clone(&event.names),
-            suite: event.suite,
             origin: Arc::clone(&event.origin),
             known: event.withdrawal().is_none(),
             attempts: Vec::new(),
@@ -126,7 +123,6 @@ impl Test {
     pub fn introduce(&mut self, event: &Event) {
         if !self.known {
             self.names = Arc::clone(&event.names);
-            self.suite = event.suite;
             self.origin = Arc::clone(&event.origin);
             self.known = true;
         }
@@ -199,7 +195,8 @@ impl Test {
         if !event.report {
             return event.attempt.unwrap_or(1).min(ATTEMPTS_MAX);
         }
-        let same = |attempt: &&Attempt| attempt.stream == event.stream && attempt.stated == event.attempt.unwrap_or(1);
+        let same =
+            |attempt: &&Attempt| attempt.stream == event.stream() && attempt.stated == event.attempt.unwrap_or(1);
         let next = || self.attempts.last().map_or(1, |last| (last.number + 1).min(ATTEMPTS_MAX));
         self.attempts.iter().find(same).map_or_else(next, |attempt| attempt.number)
     }
@@ -211,7 +208,7 @@ impl Test {
             // Most tests have one attempt that one event ended: room for one, not for the four of a first push.
             self.attempts.reserve_exact(usize::from(self.attempts.is_empty()));
             self.attempts
-                .insert(index, Attempt { number, stream: event.stream, stated, begun: false, said: Vec::new() });
+                .insert(index, Attempt { number, stream: event.stream(), stated, begun: false, said: Vec::new() });
         }
         &mut self.attempts[index]
     }
@@ -256,12 +253,9 @@ impl Test {
     }
 
     /// The facts of all ended attempts that count, in order.
-    pub fn facts(&self, run: Id, test: Id) -> impl Iterator<Item = AttemptFact> {
-        let fact = move |attempt: &Attempt| {
+    pub fn facts(&self) -> impl Iterator<Item = AttemptFact> {
+        let fact = |attempt: &Attempt| {
             attempt.worst().map(|worst| AttemptFact {
-                run,
-                test,
-                suite: self.suite,
                 attempt: attempt.number,
                 at: worst.at,
                 came: worst.tick,

@@ -109,7 +109,7 @@ impl Slot {
     ) -> (&'a mut Test, &'a mut Touched) {
         if self.touched == 0 {
             let before = Shown::of(&self.test, ended_at, writer);
-            touched.push(Touched { run, id, before, facts: self.test.facts(run, id).collect(), withdrawn: false });
+            touched.push(Touched { run, id, before, facts: self.test.facts().collect(), withdrawn: false });
             self.touched = touched.len();
         }
         (&mut self.test, &mut touched[self.touched - 1])
@@ -118,7 +118,7 @@ impl Slot {
 
 impl Results {
     fn apply(&mut self, event: &Event, now: u64) -> Result<(), SaidTooOften> {
-        let (run, id) = (event.run, event.test.unwrap_or_default());
+        let (run, id) = (event.run(), event.names.test());
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let slot = tests.tests.get_or_insert_with(id, || Slot::new(Test::new(event)));
         let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
@@ -171,11 +171,10 @@ impl Results {
             let standing = (before.standing, after.standing);
             let ended = tests.ended_at.is_some();
             tell(test, before, after, cause, (ended, ended), step);
-            tell_facts(facts, test.facts(run, id), step);
+            tell_facts(facts, test.facts(), step);
             let (before, after) = standing;
             if before != after {
-                let (suite, names) = (test.suite, Arc::clone(&test.names));
-                let change = Change { run, suite, test: id, names, before, after, withdrawn };
+                let change = Change { names: Arc::clone(&test.names), before, after, withdrawn };
                 step.emit(ResultOutput::Change(change), 1);
             }
         }
@@ -244,7 +243,7 @@ fn tell(
     if was != is {
         let names = &test.names;
         let (project, suite_name) = (Arc::clone(&names.project), Arc::clone(&names.suite));
-        let running = Running { project, suite: test.suite, suite_name };
+        let running = Running { project, suite: names.suite_id, suite_name };
         step.emit(ResultOutput::Running(running), i64::from(is) - i64::from(was));
     }
 }
@@ -266,7 +265,7 @@ fn said_too_often(event: &Event) -> Refusal {
         position: event.position,
         kind: RejectKind::Conflict,
         project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.stream_name),
+        stream: Arc::clone(&event.origin.stream_name),
         message: format!("{SAID_MAX} events have said how this attempt of the test ended; more are not taken").into(),
         expected: None,
     }
@@ -290,7 +289,7 @@ impl Machine for Results {
                 ResultInput::Event(event) => events.push((event.position, event)),
                 ResultInput::Withdrawal { event, .. } => {
                     if let Some(Withdraws::Event(id)) = event.withdrawal() {
-                        withdrawals.push((event.run, id));
+                        withdrawals.push((event.run(), id));
                     }
                 }
                 ResultInput::Phase(change) => phases.push((change.run, change.phase)),

@@ -30,18 +30,11 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
 use timely::progress::operate::FrontierInterest;
 use weir_schemas::event::EventType;
-use weir_schemas::id::Id;
 
 /// How a test's part in the sums changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The run.
-    pub run: Id,
-    /// The suite.
-    pub suite: Id,
-    /// The test.
-    pub test: Id,
-    /// The names.
+    /// The test, its suite and its run.
     pub names: Arc<Names>,
     /// How it stood.
     pub before: Option<Standing>,
@@ -100,7 +93,7 @@ pub fn results<'s>(
     let peers = events.scope().peers() as u64;
     let events = events.flat_map(move |(input, time, diff)| {
         let (event, copies) = match input {
-            Input::Event(event) => match (event.kind, event.withdrawal(), event.test) {
+            Input::Event(event) => match (event.kind, event.withdrawal(), event.test()) {
                 (EventType::ResultWithdrawn, Some(Withdraws::Event(_)), _) => (Some(event), peers),
                 (EventType::ResultWithdrawn | EventType::TestCaseStarted, _, Some(_)) => (Some(event), 1),
                 (_, _, Some(_)) if event.outcome.is_some() => (Some(event), 1),
@@ -119,7 +112,7 @@ pub fn results<'s>(
     });
     let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(Box::new(change)), time, diff));
     let pact = Exchange::new(|(input, _, _): &(ResultInput, u64, i64)| match input {
-        ResultInput::Event(event) => event.run.route() ^ event.test.unwrap_or_default().route().rotate_left(32),
+        ResultInput::Event(event) => event.run().route() ^ event.names.test().route().rotate_left(32),
         ResultInput::Withdrawal { peer, .. } => *peer,
         ResultInput::Phase(change) => change.peer,
     });

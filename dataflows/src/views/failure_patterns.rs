@@ -93,7 +93,13 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
     let failure = fact.failure?;
     Some(Occurrence {
         project: project_scope(&fact.names.project),
-        key: pattern::Key { at: fact.at, run: fact.run, test: fact.test, attempt: fact.attempt, came: fact.came },
+        key: pattern::Key {
+            at: fact.at,
+            run: fact.names.run_id,
+            test: fact.names.test(),
+            attempt: fact.attempt,
+            came: fact.came,
+        },
         names: fact.names,
         failure,
     })

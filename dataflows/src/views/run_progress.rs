@@ -55,7 +55,7 @@ pub fn render<'s>(
     let parts = parts.map(|(part, time, diff)| (RunProgressInput::Part(part), time, diff));
     let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
         RunProgressInput::Facts(facts) => facts.run.route(),
-        RunProgressInput::Part(part) => part.run.route(),
+        RunProgressInput::Part(part) => part.names.run_id.route(),
     });
     keyed("RunProgress", facts.concat(parts), pact, config.until, Progress::default())
 }
@@ -149,7 +149,7 @@ impl Machine for Progress {
         let (mut withdrawn, mut evicted) = (BTreeSet::new(), BTreeSet::new());
         let key = |input: &RunProgressInput| match input {
             RunProgressInput::Facts(facts) => facts.run,
-            RunProgressInput::Part(part) => part.run,
+            RunProgressInput::Part(part) => part.names.run_id,
         };
         let touched: BTreeSet<Id> = data.iter().map(|(input, _)| key(input)).collect();
         let before: Vec<Shown> = touched.iter().map(|run| self.show(*run)).collect();

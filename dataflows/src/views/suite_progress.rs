@@ -60,13 +60,12 @@ pub fn render<'s>(
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, SuiteOutput> {
-    let parts =
-        parts.flat_map(|(part, time, diff)| part.suite.is_some().then_some((SuiteInput::Part(part), time, diff)));
+    let parts = parts.flat_map(|(part, time, diff)| part.of_suite.then_some((SuiteInput::Part(part), time, diff)));
     let events = events.map(|(event, time, diff)| (SuiteInput::Event(event), time, diff));
     let phases = phases.map(|(change, time, diff)| (SuiteInput::Phase(change), time, diff));
     let pact = Exchange::new(|(input, _, _): &(SuiteInput, u64, i64)| match input {
-        SuiteInput::Part(part) => part.run.route() ^ part.suite.unwrap_or_default().route().rotate_left(32),
-        SuiteInput::Event(event) => event.run.route() ^ event.suite.route().rotate_left(32),
+        SuiteInput::Part(part) => part.names.run_id.route() ^ part.names.suite_id.route().rotate_left(32),
+        SuiteInput::Event(event) => event.run().route() ^ event.suite().route().rotate_left(32),
         SuiteInput::Phase(change) => change.peer,
     });
     keyed("SuiteProgress", parts.concat(events).concat(phases), pact, config.until, Suites::default())
@@ -189,7 +188,7 @@ impl Suite {
         if self.streams.is_empty() {
             self.name = Arc::clone(&event.names.suite_name);
         }
-        let stream = self.streams.entry(event.stream).or_default();
+        let stream = self.streams.entry(event.stream()).or_default();
         if event.kind == EventType::TestSuiteCompleted {
             stream.ended = true;
         } else {
@@ -283,9 +282,9 @@ impl Machine for Suites {
         events.sort_unstable_by_key(|event| event.position);
         // All that touches a suite stands together, so that each suite is looked up once.
         let mut said = Vec::with_capacity(events.len() + parts.len());
-        said.extend(events.iter().enumerate().map(|(index, event)| (event.run, event.suite, Said::Event(index))));
-        let of_suite = |part: &Part| part.suite.unwrap_or_default();
-        said.extend(parts.iter().enumerate().map(|(index, part)| (part.run, of_suite(part), Said::Part(index))));
+        said.extend(events.iter().enumerate().map(|(index, event)| (event.run(), event.suite(), Said::Event(index))));
+        let by_index = parts.iter().enumerate();
+        said.extend(by_index.map(|(index, Part { names, .. })| (names.run_id, names.suite_id, Said::Part(index))));
         for run in phases.keys() {
             let suites = self.runs.get(run).map(|run| run.suites.sorted_keys()).unwrap_or_default();
             said.extend(suites.into_iter().map(|suite| (*run, suite, Said::Phase)));

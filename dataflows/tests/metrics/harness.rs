@@ -252,22 +252,21 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
     let (project, test) = (text("p", attempt.project), text("t", attempt.test));
     let suite = if attempt.suite == 0 { Text::default() } else { text("s", attempt.suite) };
     let names = Names {
+        run_id: Id::of(&["run"]),
+        suite_id: if suite.is_empty() { Id::default() } else { Id::of(&["suite", &project, &suite]) },
+        test_id: Some(Id::of(&["test", &project, &test])),
         project: Arc::clone(&project),
         run: text("r", 0),
         test_name: Arc::clone(&test),
         test: Arc::clone(&test),
         suite_name: Arc::clone(&suite),
         suite: Arc::clone(&suite),
-        ..Names::default()
     };
     let failure = attempt.outcome.fails().then(|| {
         let (pattern, message) = (text("pattern", attempt.pattern), Text::from(format!("message {number}")));
         Arc::new(Failure { fingerprint: Id(u128::from(attempt.pattern) << 7), pattern, kind: Text::from("E"), message })
     });
     AttemptFact {
-        run: Id::of(&["run"]),
-        test: Id::of(&["test", &project, &test]),
-        suite: if suite.is_empty() { Id::default() } else { Id::of(&["suite", &project, &suite]) },
         attempt: u32::try_from(number).expect("few"),
         at: attempt.came - attempt.age,
         came: attempt.came,
@@ -275,6 +274,8 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
         duration_us: attempt.duration_us,
         names: Arc::new(names),
         origin: Arc::new(Origin {
+            stream: Id::of(&["stream"]),
+            stream_name: "stream".into(),
             project,
             framework: None,
             user: None,

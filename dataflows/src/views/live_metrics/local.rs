@@ -191,7 +191,7 @@ impl LocalPanes {
             }
             return;
         }
-        let scope = if fact.suite == Id::default() { self.project(&names.project) } else { fact.suite };
+        let scope = if names.suite_id == Id::default() { self.project(&names.project) } else { names.suite_id };
         let delta = self.delta(scope, pane, now, &names.project, &names.suite);
         delta.sums.add_attempt(fact.outcome, fact.duration_us, diff);
         delta.withdrawn |= diff < 0;

@@ -41,7 +41,7 @@ pub fn admission(config: &Config, ticks: &[Tick]) -> Vec<Judged> {
 }
 
 fn judge(config: &Config, judged: &[Judged], event: &Arc<Event>, now: u64) -> Judged {
-    let mut history: Vec<&Judged> = judged.iter().filter(|other| other.event.stream == event.stream).collect();
+    let mut history: Vec<&Judged> = judged.iter().filter(|other| other.event.stream() == event.stream()).collect();
     // Whatever came before the last time that the stream was forgotten does not count.
     let forgotten = |from: u64, to: u64| (from + config.stream_memory_ms).next_multiple_of(HOUR) <= to;
     let times: Vec<u64> = history.iter().map(|other| other.at).chain([now]).collect();

@@ -106,7 +106,7 @@ pub fn tests(events: &[At]) -> BTreeMap<Id, Test> {
     let withdrawn: BTreeSet<Id> = events.iter().filter_map(by_event).collect();
     let mut by_test: BTreeMap<Id, Vec<&At>> = BTreeMap::new();
     for event in events {
-        by_test.entry(event.1.test.unwrap_or_default()).or_default().push(event);
+        by_test.entry(event.1.test().unwrap_or_default()).or_default().push(event);
     }
     by_test.remove(&Id::default());
     by_test.into_iter().filter_map(|(id, events)| test(events, &withdrawn).map(|test| (id, test))).collect()
@@ -126,7 +126,7 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
     let mut attempts: BTreeMap<u32, Attempt> = BTreeMap::new();
     for (at, event) in events {
         // What is above a thousand counts as that one.
-        let stated = (event.stream, event.attempt.unwrap_or(1));
+        let stated = (event.stream(), event.attempt.unwrap_or(1));
         let known = attempts.values().find(|attempt| attempt.stated == stated).map(|attempt| attempt.number);
         let next = attempts.keys().last().map_or(1, |last| (last + 1).min(ATTEMPTS_MAX));
         let number = if event.report { known.unwrap_or(next) } else { stated.1.min(ATTEMPTS_MAX) };
@@ -148,10 +148,10 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
 /// Every attempt that ended, when that was first known and when it was taken back or replaced. What has left stays.
 pub fn facts(lives: &Lives) -> Updates<AttemptFact> {
     let mut updates = Vec::new();
-    for (id, moments) in lives {
+    for moments in lives.values() {
         let mut known: Vec<AttemptFact> = Vec::new();
         for moment in moments {
-            let now: Vec<AttemptFact> = moment.run.iter().flat_map(|run| facts_of(*id, run)).collect();
+            let now: Vec<AttemptFact> = moment.run.iter().flat_map(facts_of).collect();
             if moment.run.is_some() {
                 updates.extend(known.iter().filter(|fact| !now.contains(fact)).map(|f| (f.clone(), moment.at, -1)));
                 updates.extend(now.iter().filter(|fact| !known.contains(fact)).map(|f| (f.clone(), moment.at, 1)));
@@ -163,14 +163,11 @@ pub fn facts(lives: &Lives) -> Updates<AttemptFact> {
     updates
 }
 
-fn facts_of(id: Id, run: &Run) -> impl Iterator<Item = AttemptFact> {
-    run.tests.iter().flat_map(move |(test_id, test)| {
-        test.ended().filter_map(move |attempt| {
+fn facts_of(run: &Run) -> impl Iterator<Item = AttemptFact> {
+    run.tests.values().flat_map(|test| {
+        test.ended().filter_map(|attempt| {
             let (came, worst) = attempt.worst()?;
             Some(AttemptFact {
-                run: id,
-                test: *test_id,
-                suite: test.first.suite,
                 attempt: attempt.number,
                 at: attempt.ended_at()?,
                 came: *came,

@@ -115,7 +115,7 @@ pub fn gauges(runs: &Runs<'_>, time: u64) -> Updates<Datum> {
         }));
         let running = run.tests.values().filter(|test| test.running()).map(|test| Running {
             project: Arc::clone(&project),
-            suite: test.first.suite,
+            suite: test.first.suite(),
             suite_name: Arc::clone(&test.first.names.suite),
         });
         gauges.extend(running.map(|running| (Datum::Running(running), time, 1)));

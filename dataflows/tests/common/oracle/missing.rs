@@ -39,10 +39,10 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
                 .filter_map(|(_, s)| s.planned)
                 .map(u64::from)
                 .sum();
-            let started = all.values().filter(|test| test.first.suite == id).count() as u64;
+            let started = all.values().filter(|test| test.first.suite() == id).count() as u64;
             if planned > started {
                 let told =
-                    run.events.iter().find(|(_, event)| event.suite == id).map(|(_, event)| event).expect("named");
+                    run.events.iter().find(|(_, event)| event.suite() == id).map(|(_, event)| event).expect("named");
                 row("not_started", &told.names.suite, planned - started, None);
             }
         }

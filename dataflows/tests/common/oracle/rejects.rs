@@ -103,7 +103,7 @@ fn refusal(event: &Event, kind: RejectKind, expected: Option<u64>) -> Rejected {
         position: event.position,
         kind,
         project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.stream_name),
+        stream: Arc::clone(&event.origin.stream_name),
         message: expected.map(taken).unwrap_or_default().into(),
         expected,
     }))

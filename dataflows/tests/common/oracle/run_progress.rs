@@ -22,7 +22,11 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
         let (project, name) = names(run);
         let tests: Vec<&Test> = run.tests.values().collect();
         let ids = |kinds: &[EventType]| -> BTreeSet<Id> {
-            run.events.iter().filter(|(_, e)| kinds.contains(&e.kind) && e.test.is_none()).map(|(_, e)| e.id).collect()
+            run.events
+                .iter()
+                .filter(|(_, e)| kinds.contains(&e.kind) && e.test().is_none())
+                .map(|(_, e)| e.id)
+                .collect()
         };
         let broken = ids(&[EventType::SetupFailed, EventType::TestError, EventType::TimeoutOccurred]);
         let taken_back =

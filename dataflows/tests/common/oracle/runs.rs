@@ -37,9 +37,9 @@ pub type Lives = BTreeMap<Id, Vec<Moment>>;
 /// The lives of all runs up to the last tick.
 pub fn lives(config: &Config, ticks: &[Tick], judged: &[Judged]) -> Lives {
     let end = ticks.last().map_or(0, |tick| tick.at);
-    let ids: BTreeSet<Id> = judged.iter().map(|judged| judged.event.run).collect();
+    let ids: BTreeSet<Id> = judged.iter().map(|judged| judged.event.run()).collect();
     let life_of = |id: Id| {
-        let counts = |judged: &&Judged| judged.event.run == id && judged.refused.is_none();
+        let counts = |judged: &&Judged| judged.event.run() == id && judged.refused.is_none();
         let events: Vec<(u64, Arc<Event>)> =
             judged.iter().filter(counts).map(|judged| (judged.at, Arc::clone(&judged.event))).collect();
         (id, life(config, ticks, &events, end))
@@ -129,7 +129,7 @@ fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> 
         return Some("finished");
     }
     let streams: BTreeSet<Id> =
-        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream).collect();
+        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream()).collect();
     let complete = |stream: &Id| {
         !suites(run, Some(*stream)).is_empty() && suites(run, Some(*stream)).values().all(|s| s.ended || !s.begun)
     };
@@ -181,16 +181,16 @@ pub struct Suite {
 pub fn suites(run: &Run, stream: Option<Id>) -> BTreeMap<(Id, Id), Suite> {
     let mut suites: BTreeMap<(Id, Id), Suite> = BTreeMap::new();
     for (_, event) in &run.events {
-        if stream.is_some_and(|stream| stream != event.stream) {
+        if stream.is_some_and(|stream| stream != event.stream()) {
             continue;
         }
         match event.kind {
             EventType::TestSuiteStarted => {
-                let suite = suites.entry((event.stream, event.suite)).or_default();
+                let suite = suites.entry((event.stream(), event.suite())).or_default();
                 suite.begun = true;
                 suite.planned = event.planned_tests.or(suite.planned);
             }
-            EventType::TestSuiteCompleted => suites.entry((event.stream, event.suite)).or_default().ended = true,
+            EventType::TestSuiteCompleted => suites.entry((event.stream(), event.suite())).or_default().ended = true,
             _ => {}
         }
     }
@@ -213,7 +213,7 @@ pub fn planned(run: &Run) -> (Option<u64>, bool) {
 /// The streams seen, and how many of them are not complete.
 pub fn streams(run: &Run) -> (u64, u64) {
     let streams: BTreeSet<Id> =
-        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream).collect();
+        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream()).collect();
     let open = streams.iter().filter(|stream| {
         let suites = suites(run, Some(**stream));
         suites.is_empty() || suites.values().any(|suite| suite.begun && !suite.ended)

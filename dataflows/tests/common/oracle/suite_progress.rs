@@ -17,15 +17,15 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
         let (all, (project, name)) = (&run.tests, names(run));
         let streams = suites(run, None);
         let mut ids: BTreeSet<Id> = streams.keys().map(|(_, suite)| *suite).collect();
-        ids.extend(all.values().map(|test| test.first.suite));
+        ids.extend(all.values().map(|test| test.first.suite()));
         for id in ids {
-            let tests: Vec<&Test> = all.values().filter(|test| test.first.suite == id).collect();
+            let tests: Vec<&Test> = all.values().filter(|test| test.first.suite() == id).collect();
             let here: Vec<&Suite> =
                 streams.iter().filter(|((_, suite), _)| *suite == id).map(|(_, suite)| suite).collect();
             let told = run
                 .events
                 .iter()
-                .find(|(_, event)| event.suite == id)
+                .find(|(_, event)| event.suite() == id)
                 .map(|(_, event)| Arc::clone(event))
                 .expect("named");
             let planned: Vec<u64> = here.iter().filter_map(|suite| suite.planned).map(u64::from).collect();
@@ -38,7 +38,7 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
             };
             let latest = tests.iter().filter_map(|test| {
                 let last = test.ended().last()?;
-                Some((last.ended_at(), test.first.test, last.outcome()))
+                Some((last.ended_at(), test.first.test(), last.outcome()))
             });
             let mut writer = RowWriter::default();
             writer.str(&project).str(&name).str(&told.names.suite).str(&told.names.suite_name);
