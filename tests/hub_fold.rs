@@ -17,8 +17,9 @@ use weir::hub::query::{Filters, Query};
 use weir::hub::scan::{Scan, Snapshot, Step};
 use weir::hub::{Config, Hub};
 use weir_schemas::protocol::Entry;
-use weir_schemas::row::Row;
-use weir_schemas::view::{VIEWS, View};
+use weir_schemas::row::{Row, RowWriter};
+use weir_schemas::update::Frame;
+use weir_schemas::view::{MISSING, VIEWS, View};
 
 fn hub(config: Config) -> Hub {
     let hub = Hub::new(config);
@@ -42,7 +43,7 @@ fn snapshot(hub: &Hub, query: &Arc<Query>) -> Snapshot {
 fn wanted(view: &View, row: &Row, filters: &Filters) -> bool {
     filters
         .iter()
-        .all(|(name, values)| rows::one_of(name, row.column(view.column(name).expect("the view has it")), values))
+        .all(|(name, values)| rows::admits(name, row.column(view.column(name).expect("the view has it")), values))
 }
 
 fn one_of(name: &str, values: &[&str]) -> impl Strategy<Value = Option<(String, Vec<String>)>> + use<> {
@@ -185,21 +186,68 @@ fn the_ring_is_bounded_in_time_and_bytes_and_so_are_its_entries() {
         full |= stats.entry_bytes > config.ring_bytes / 8;
     }
     assert!(full, "the entries did press against their bound");
+    let mut again = 0;
     // Clients that continue read all that is held, while no frame comes to make room: made anew, and the same each time.
     let read = |query| {
         let frames = hub.frames("e1", hub.ring_stats().start, usize::MAX).expect("held");
         frames.iter().map(|frame| frame.entries(query)).collect::<Vec<_>>()
     };
     for query in &queries {
-        assert_eq!(read(query), read(query));
+        let (first, encodings) = (read(query), hub.ring_stats().encodings);
+        assert_eq!(first, read(query));
+        again += hub.ring_stats().encodings - encodings;
         assert!(hub.ring_stats().entry_bytes <= config.ring_bytes / 4, "{:?}", hub.ring_stats());
     }
+    assert!(again > 0, "there was no room for all of it");
     assert!(hub.frames("e1", begin, 1).is_none(), "what has left cannot be continued from");
     assert!(hub.frames("e1", hub.ring_stats().start, 1).is_some());
     assert!(hub.frames("e2", frames.time(), 1).is_none(), "another epoch");
     hub.start_epoch("e2".into());
     assert_eq!((hub.ring_stats().frames, hub.ring_stats().bytes, hub.ring_stats().entry_bytes), (0, 0, 0));
     assert!(hub.digests().views.iter().all(|(_, digest, rows)| digest.0 == 0 && *rows == 0));
+}
+
+/// A frame of `count` new rows, whose entry is a little over 1,000 bytes each.
+fn wide(frames: &mut Frames, count: usize) -> Frame {
+    let mut writer = RowWriter::default();
+    let mut row = |n: usize| {
+        let id = format!("{}-{n}-{}", frames.time(), "x".repeat(1_000));
+        writer.str("project1").str("run1").str("one").str(&id).int(1).int(5).null();
+        writer.finish(&MISSING)
+    };
+    let rows = (0..count).map(&mut row).collect();
+    frames.adding(&MISSING, rows)
+}
+
+#[test]
+fn what_everybody_asks_for_is_shared_however_full_of_entries_the_ring_is() {
+    // Room for 256 KiB of entries.
+    let hub = hub(Config { ring_bytes: 1 << 20, ..Config::default() });
+    let mut frames = Frames::new(4);
+    let query = Query::new("missing", Vec::new()).expect("known");
+    let newest = |hub: &Hub, frames: &Frames| {
+        let read = || hub.frames("e1", frames.time() - 1, 1).expect("held")[0].entries(&query).expect("has rows");
+        Arc::ptr_eq(&read(), &read())
+    };
+    // Under three quarters of the room stay taken by the first frame; those that follow need half of it each.
+    hub.publish(wide(&mut frames, 180));
+    assert!(newest(&hub, &frames));
+    let shared: Vec<bool> = (0..5)
+        .map(|_| {
+            hub.publish(wide(&mut frames, 120));
+            newest(&hub, &frames)
+        })
+        .collect();
+    assert_eq!(shared, [false, true, true, true, true], "after the first refusal there is room");
+    // Those who continue read the past as soon as a frame has come, before anybody asks for the newest.
+    for _ in 0..5 {
+        hub.publish(wide(&mut frames, 50));
+        for frame in hub.frames("e1", hub.ring_stats().start, usize::MAX).expect("held").iter().rev().skip(1) {
+            let _entries = frame.entries(&query);
+        }
+        assert!(newest(&hub, &frames), "the past leaves room");
+        assert!(hub.ring_stats().entry_bytes <= 256 << 10, "{:?}", hub.ring_stats());
+    }
 }
 
 #[test]

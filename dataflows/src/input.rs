@@ -9,7 +9,7 @@
 //!
 //! # Cost
 //! One allocation an event of about 150 bytes; a hash and a look-up each for what it names and for where it comes from, which
-//! are made once a test and run and once a stream.
+//! are made once a test and run, and once a stream as long as it says the same of itself.
 
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ pub struct Event {
     pub report: bool,
     /// What it is about, shared by all events that are about the same.
     pub names: Arc<Names>,
-    /// Where it comes from, shared by all events of a stream.
+    /// Where it comes from, shared by the events of a stream that say the same of it.
     pub origin: Arc<Origin>,
     /// Why the test failed.
     pub error: Option<Arc<ErrorText>>,
@@ -99,7 +99,7 @@ pub struct Names {
     pub run_id: Id,
     /// The suite, within its project; the zero identity when there is none.
     pub suite_id: Id,
-    /// The test, within its project.
+    /// The test, within its project; `None` when there is none.
     pub test_id: Option<Id>,
     /// The project.
     pub project: Text,
@@ -118,12 +118,12 @@ pub struct Names {
 impl Names {
     /// The test, within its project; the zero identity when there is none.
     #[must_use]
-    pub fn test(&self) -> Id {
+    pub fn test_or_zero(&self) -> Id {
         self.test_id.unwrap_or_default()
     }
 }
 
-/// Where events come from.
+/// Where events come from. Two streams never share one, though they say the same of themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The stream.
@@ -259,7 +259,7 @@ impl Event {
         self.names.suite_id
     }
 
-    /// Its test, within its project.
+    /// Its test, within its project; `None` when it names none.
     #[must_use]
     pub fn test(&self) -> Option<Id> {
         self.names.test_id

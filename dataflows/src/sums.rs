@@ -184,7 +184,8 @@ struct Sums {
 }
 
 impl Sums {
-    /// Adds up one run's changes of a tick, which stand by suite, and emits what they touched.
+    /// Adds up one run's changes of a tick, which stand by suite, and emits what they touched. Run and suite stand before each
+    /// change, so that putting them in order follows no pointer.
     fn run(&mut self, changes: &[(Id, Id, Change)], step: &mut Step<'_, Part>) {
         let RunSums { counts, suites } = self.runs.get_or_insert_with(changes[0].0, RunSums::default);
         let part = |changes: &[(Id, Id, Change)], of_suite, counts, latest| Part {
@@ -201,7 +202,7 @@ impl Sums {
                 for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
                     if let Some(standing) = standing {
                         counts.add(standing, sign);
-                        suite.apply(change.names.test(), standing, sign);
+                        suite.apply(change.names.test_or_zero(), standing, sign);
                     }
                 }
             }

@@ -12,7 +12,8 @@
 //! - Lock order: state, then ring. Nothing waits while it holds one.
 //!
 //! # Cost
-//! An update: one tree operation and its share of the ring (`benches/hub.rs`). An entry: once a subscription and frame.
+//! An update: one tree operation and its share of the ring (`benches/hub.rs`). An entry: once a subscription and frame, as
+//! long as the ring has room for it.
 //!
 //! # Failure
 //! A frame that does not follow the last one, a second row for a key, a −1 of a row that is not there, or (checked in debug

@@ -2,8 +2,9 @@
 //!
 //! Contract: a position is a time; [`Ring::after`] gives what follows it, or nothing when the ring begins later. An entry is
 //! encoded once for each subscription and frame, by whoever comes first while others wait for that one, and leaves with its
-//! frame or earlier. An entry for which there is no room is made for whoever asks and kept by nobody; each frame that comes
-//! makes room by letting the oldest entries go.
+//! frame or earlier. An entry for which there is no room is made for whoever asks and not kept. Each frame that comes makes
+//! room by letting the oldest entries go: for as much as its forerunner had no room for, and at least a quarter, of which older
+//! frames take nothing. So those that everybody asks for are shared.
 //!
 //! # Invariants
 //! Frames stand without gap. The ring spans at most the configured time and bytes; entries are at most a quarter of the
@@ -30,14 +31,24 @@ type Slot = Arc<OnceLock<Entries>>;
 struct Counters {
     entry_bytes: AtomicUsize,
     entry_bytes_max: usize,
+    /// For which there was no room in the newest frame.
+    refused_bytes: AtomicUsize,
+    /// The last tick of the newest frame.
+    newest: AtomicU64,
     encodings: AtomicU64,
 }
 
 impl Counters {
-    /// Whether there was room for as many bytes of entries; they are counted then.
-    fn take(&self, bytes: usize) -> bool {
-        let with = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.entry_bytes_max);
-        self.entry_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
+    /// Whether there was room for as many bytes of entries of the frame up to `upper`; they are counted then.
+    fn take(&self, upper: u64, bytes: usize) -> bool {
+        let newest = self.newest.load(Ordering::Relaxed) == upper;
+        let max = if newest { self.entry_bytes_max } else { self.entry_bytes_max / 4 * 3 };
+        let with = |held: usize| held.checked_add(bytes).filter(|held| *held <= max);
+        let taken = self.entry_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok();
+        if newest && !taken {
+            self.refused_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
     }
 }
 
@@ -89,12 +100,12 @@ impl RingFrame {
         }
         let slot =
             Arc::clone(self.entries.lock().expect("no holder of this lock panics").entry(query.hash).or_default());
-        let mut is_new = false;
+        let mut made = false;
         let entries = slot.get_or_init(|| {
-            is_new = true;
+            made = true;
             self.encode(query)
         });
-        if is_new {
+        if made {
             self.count(query.hash, &slot, entries);
         }
         (!entries.is_empty()).then(|| Arc::clone(entries))
@@ -116,7 +127,7 @@ impl RingFrame {
         if !entries.get(&hash).is_some_and(|held| Arc::ptr_eq(held, slot)) {
             return;
         }
-        if self.counters.take(bytes) {
+        if self.counters.take(self.upper(), bytes) {
             self.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
         } else {
             entries.remove(&hash);
@@ -179,6 +190,8 @@ impl Ring {
             counters: Arc::new(Counters {
                 entry_bytes: AtomicUsize::new(0),
                 entry_bytes_max: bytes_max / 4,
+                refused_bytes: AtomicUsize::new(0),
+                newest: AtomicU64::new(0),
                 encodings: AtomicU64::new(0),
             }),
             span_ms,
@@ -201,6 +214,7 @@ impl Ring {
         }
         self.end = Some(frame.upper);
         let frame = Arc::new(RingFrame::new(frame, &self.counters));
+        self.counters.newest.store(frame.upper(), Ordering::Relaxed);
         self.bytes += frame.bytes;
         self.frames.push_back(Arc::clone(&frame));
         self.trim();
@@ -216,8 +230,8 @@ impl Ring {
             self.bytes -= oldest.bytes;
             self.frames.pop_front();
         }
-        // Room for the entries of the frame that came: a quarter of what all may have.
-        let enough = self.counters.entry_bytes_max / 4 * 3;
+        let max = self.counters.entry_bytes_max;
+        let enough = max.saturating_sub(self.counters.refused_bytes.swap(0, Ordering::Relaxed).max(max / 4));
         let held = || self.counters.entry_bytes.load(Ordering::Relaxed);
         if held() > enough {
             for frame in &self.frames {

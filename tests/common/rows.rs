@@ -43,12 +43,12 @@ pub(crate) fn wanted(view: &View, row: &Row, filters: &Map<String, Value>) -> bo
             other => vec![other.as_str().map_or_else(|| other.to_string(), str::to_owned)],
         };
         let column = view.columns.iter().position(|column| column.name == name).expect("the view has it");
-        one_of(name, row.column(column), &values)
+        admits(name, row.column(column), &values)
     })
 }
 
 /// Whether a column's value is one of those that a filter names.
-pub(crate) fn one_of(name: &str, cell: Cell<'_>, values: &[String]) -> bool {
+pub(crate) fn admits(name: &str, cell: Cell<'_>, values: &[String]) -> bool {
     let severity = |word: &str| ["info", "warning", "error"].iter().position(|known| *known == word);
     values.iter().any(|value| match cell {
         Cell::Str(text) if name == "severity" => severity(text) >= severity(value),

@@ -118,7 +118,7 @@ impl Slot {
 
 impl Results {
     fn apply(&mut self, event: &Event, now: u64) -> Result<(), SaidTooOften> {
-        let (run, id) = (event.run(), event.names.test());
+        let (run, id) = (event.run(), event.names.test_or_zero());
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let slot = tests.tests.get_or_insert_with(id, || Slot::new(Test::new(event)));
         let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);

@@ -112,7 +112,7 @@ pub fn results<'s>(
     });
     let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(Box::new(change)), time, diff));
     let pact = Exchange::new(|(input, _, _): &(ResultInput, u64, i64)| match input {
-        ResultInput::Event(event) => event.run().route() ^ event.names.test().route().rotate_left(32),
+        ResultInput::Event(event) => event.run().route() ^ event.names.test_or_zero().route().rotate_left(32),
         ResultInput::Withdrawal { peer, .. } => *peer,
         ResultInput::Phase(change) => change.peer,
     });

@@ -18,7 +18,7 @@
 //! Ties are broken by the fingerprint. What is shown as a sample is the first kept occurrence, so it stands still.
 //!
 //! # Cost
-//! A pattern holds at most `pattern_occurrences` occurrences of 64 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
+//! A pattern holds at most `pattern_occurrences` occurrences of 56 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
 
 pub mod pattern;
 mod room;
@@ -96,7 +96,7 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
         key: pattern::Key {
             at: fact.at,
             run: fact.names.run_id,
-            test: fact.names.test(),
+            test: fact.names.test_or_zero(),
             attempt: fact.attempt,
             came: fact.came,
         },

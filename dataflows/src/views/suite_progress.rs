@@ -95,6 +95,35 @@ struct InStream {
 }
 
 impl Suite {
+    fn new(names: &Names) -> Suite {
+        Suite {
+            project: Arc::clone(&names.project),
+            run: Arc::clone(&names.run),
+            suite: Arc::clone(&names.suite),
+            name: Arc::clone(&names.suite),
+            parts: ByWorker::default(),
+            streams: BTreeMap::new(),
+            shown: None,
+        }
+    }
+
+    fn show(&self, writer: &mut RowWriter, ended: Option<(Phase, u64)>) -> Shown {
+        (self.row(writer, ended), self.missing(writer, ended))
+    }
+
+    fn event(&mut self, event: &Event) {
+        if self.streams.is_empty() {
+            self.name = Arc::clone(&event.names.suite_name);
+        }
+        let stream = self.streams.entry(event.stream()).or_default();
+        if event.kind == EventType::TestSuiteCompleted {
+            stream.ended = true;
+        } else {
+            stream.begun = true;
+            stream.planned = event.planned_tests.or(stream.planned);
+        }
+    }
+
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         self.parts.iter().for_each(|(counts, _)| sum.merge(counts));
@@ -156,7 +185,7 @@ struct Suites {
 
 type Shown = (Option<Row>, Option<Row>);
 
-/// What a tick says of a suite, in the order in which it counts.
+/// What a tick says of a suite. In order: a phase is last only where nothing else is said, and events stand by position.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
     /// Its run's phase changes.
@@ -165,37 +194,6 @@ enum Said {
     Event(usize),
     /// Index of a part.
     Part(usize),
-}
-
-impl Suite {
-    fn new(names: &Names) -> Suite {
-        Suite {
-            project: Arc::clone(&names.project),
-            run: Arc::clone(&names.run),
-            suite: Arc::clone(&names.suite),
-            name: Arc::clone(&names.suite),
-            parts: ByWorker::default(),
-            streams: BTreeMap::new(),
-            shown: None,
-        }
-    }
-
-    fn show(&self, writer: &mut RowWriter, ended: Option<(Phase, u64)>) -> Shown {
-        (self.row(writer, ended), self.missing(writer, ended))
-    }
-
-    fn event(&mut self, event: &Event) {
-        if self.streams.is_empty() {
-            self.name = Arc::clone(&event.names.suite_name);
-        }
-        let stream = self.streams.entry(event.stream()).or_default();
-        if event.kind == EventType::TestSuiteCompleted {
-            stream.ended = true;
-        } else {
-            stream.begun = true;
-            stream.planned = event.planned_tests.or(stream.planned);
-        }
-    }
 }
 
 impl Suites {
@@ -213,16 +211,16 @@ impl Suites {
         if let Some(phase) = phase {
             *ended = (phase != Phase::Running).then_some((phase, step.now()));
         }
-        for said in said.chunk_by(|a, b| a.1 == b.1) {
+        for of_suite in said.chunk_by(|a, b| a.1 == b.1) {
             let mut withdrawn = false;
-            let suite = suites.get_or_insert_with(said[0].1, || match said[said.len() - 1].2 {
+            let suite = suites.get_or_insert_with(of_suite[0].1, || match of_suite[of_suite.len() - 1].2 {
                 Said::Part(part) => Suite::new(&parts[part].names),
                 Said::Event(event) => Suite::new(&events[event].names),
                 Said::Phase => unreachable!("a suite that only its run's phase touches is there"),
             });
             let before = suite.shown.take().unwrap_or_else(|| suite.show(&mut self.writer, was_ended));
-            for (_, _, said) in said {
-                match *said {
+            for (.., what) in of_suite {
+                match *what {
                     Said::Phase => {}
                     Said::Event(event) => suite.event(&events[event]),
                     Said::Part(part) => {
@@ -275,7 +273,8 @@ impl Machine for Suites {
                 SuiteInput::Event(event) => events.push(event),
                 SuiteInput::Part(part) => parts.push(part),
                 SuiteInput::Phase(change) => {
-                    phases.insert(change.run, change.phase); // One a run and tick.
+                    let other = phases.insert(change.run, change.phase);
+                    assert!(other.is_none(), "a run has one phase a tick");
                 }
             }
         }
@@ -290,9 +289,9 @@ impl Machine for Suites {
             said.extend(suites.into_iter().map(|suite| (*run, suite, Said::Phase)));
         }
         said.sort_unstable();
-        for said in said.chunk_by(|a, b| a.0 == b.0) {
-            let run = said[0].0;
-            self.run((run, phases.remove(&run)), said, (&events, &parts), step);
+        for of_run in said.chunk_by(|a, b| a.0 == b.0) {
+            let run = of_run[0].0;
+            self.run((run, phases.remove(&run)), of_run, (&events, &parts), step);
         }
         // Remembered even when no suite is there yet: for those that are still to come.
         for (run, phase) in phases {

@@ -114,7 +114,12 @@ proptest! {
 
 fn occurrence(fact: &AttemptFact) -> Option<Occurrence> {
     let failure: Arc<Failure> = fact.failure.clone()?;
-    let key =
-        Key { at: fact.at, run: fact.names.run_id, test: fact.names.test(), attempt: fact.attempt, came: fact.came };
+    let key = Key {
+        at: fact.at,
+        run: fact.names.run_id,
+        test: fact.names.test_or_zero(),
+        attempt: fact.attempt,
+        came: fact.came,
+    };
     Some(Occurrence { project: Id::of(&[&fact.names.project]), key, failure, names: Arc::clone(&fact.names) })
 }

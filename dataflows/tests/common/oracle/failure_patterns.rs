@@ -26,7 +26,7 @@ type Held<'a> = BTreeMap<(Text, Id, usize), Vec<Lived<'a>>>;
 
 /// All that the view looks at in an attempt.
 fn occurrence(fact: &AttemptFact) -> impl Ord + '_ {
-    (&fact.names, fact.at, fact.names.run_id, fact.names.test(), fact.attempt, fact.came, &fact.failure)
+    (&fact.names, fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came, &fact.failure)
 }
 
 /// Additions and removals put together, but those of one tick that leave everything as it was.
@@ -53,7 +53,7 @@ fn lives<'a>(updates: &'a [(AttemptFact, u64, i64)], config: &Config) -> Held<'a
     let seen = |(fact, came, withdrawn): &Lived<'_>| left(fact.at, 24 * HOUR) > *came && *withdrawn != Some(*came);
     let mut all: Vec<Lived<'_>> = lived(updates).into_iter().filter(seen).collect();
     all.sort_by_key(|(fact, came, _)| {
-        (*came, &fact.names.project, fact.at, fact.names.run_id, fact.names.test(), fact.attempt, fact.came)
+        (*came, &fact.names.project, fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came)
     });
     let mut patterns: Held<'_> = BTreeMap::new();
     let mut gone = BTreeSet::new();
@@ -128,10 +128,10 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
             })
             .map(|life| life.0)
             .collect();
-        there.sort_by_key(|fact| (fact.at, fact.names.run_id, fact.names.test(), fact.attempt, fact.came));
+        there.sort_by_key(|fact| (fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came));
         let [Some(first), Some(last)] = [there.first(), there.last()] else { continue };
         let count = there.iter().filter(|fact| left(fact.at, 600_000) > now).count();
-        let tests: BTreeSet<Id> = there.iter().map(|fact| fact.names.test()).collect();
+        let tests: BTreeSet<Id> = there.iter().map(|fact| fact.names.test_or_zero()).collect();
         let seen_at =
             remembered(&lives, now, config.pattern_memory_ms).map_or(first.at, |expired| expired.min(first.at));
         let failure = first.failure.as_ref().expect("filtered");
