@@ -258,6 +258,28 @@ withServer("nothing sticks out at 400 and at 1,600 pixels, in light and dark, an
   assert.deepEqual(found, []);
 });
 
+withServer("at every width a run's bar has room, and no heading of the table runs into the next", {}, async ({ weir, open }) => {
+  await furnished(weir);
+  const page = await open("/", { viewport: { width: 1600, height: 900 } });
+  await page.locator("tr.run").first().waitFor();
+  const found = [];
+  for (let width = 360; width <= 1600; width += 40) {
+    for (const wide of [width, width + 1]) {
+      await page.setViewportSize({ width: wide, height: 900 });
+      const { bar, overlapping } = await page.evaluate(() => {
+        const cells = [...document.querySelectorAll(".runs th")].filter((cell) => cell.getBoundingClientRect().width > 0);
+        const text = (cell) => { const range = document.createRange(); range.selectNodeContents(cell); return range.getBoundingClientRect(); };
+        const below = matchMedia("(max-width: 960px)").matches; // Then the headings are for screen readers.
+        const overlapping = below ? [] : cells.filter((cell, index) => index > 0 && text(cell).left < text(cells[index - 1]).right).map((cell) => cell.textContent);
+        return { bar: document.querySelector("tr.run .bar").getBoundingClientRect().width, overlapping };
+      });
+      if (bar < 90) found.push(`at ${wide}: a bar of ${bar} pixels`);
+      found.push(...overlapping.map((heading) => `at ${wide}: ${heading}`));
+    }
+  }
+  assert.deepEqual(found, []);
+});
+
 /** In the page: elements wider than the window, texts with too little contrast, the luminance behind everything; as it looks in
  * a state of the connection, where one is given. */
 function inspect(state) {
