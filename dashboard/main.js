@@ -68,7 +68,7 @@ function mount({ page: name, project, run }) {
     case "run":
       return mountRun(app, { project, run });
     default:
-      return stack("Not found", { element: h("p.placeholder", {}, "There is no such page. ", h("a", { href: "#/" }, "Go to the runs")), draw() {}, unmount() {} });
+      return stack("Not found", { element: h("p.empty-state", {}, "There is no such page. ", h("a", { href: "#/" }, "Go to the runs")), draw() {}, unmount() {} });
   }
 }
 

@@ -135,8 +135,8 @@ export function panel(title, { level = 2, note = "", tools = [] } = {}, ...conte
 }
 
 /** What stands where rows would. */
-export function placeholder() {
-  const element = h("p.placeholder");
+export function emptyState() {
+  const element = h("p.empty-state");
   return {
     element,
     /** Says why there are no rows; hides itself when there are some. */

@@ -2,7 +2,7 @@
 
 import { attribute, h, hide, KeyedList, text } from "../dom.js";
 import { clock, count, counted, duration, percent, rate } from "../format.js";
-import { panel, placeholder } from "../parts.js";
+import { emptyState, panel } from "../parts.js";
 
 const TILES = [
   ["success_rate", "Success", "%", percent],
@@ -17,7 +17,7 @@ const SUITES_MAX = 12;
 export function mountMetrics(app) {
   const metrics = app.store.watch("live_metrics");
   const cards = h("div.cards", { role: "group", "aria-label": "Projects; choose one to see only its runs" });
-  const empty = placeholder();
+  const empty = emptyState();
   const list = new KeyedList(cards, () => projectCard(app, metrics));
   const suites = suiteTable(metrics);
   const { element, note } = panel("Last 60 seconds", {}, cards, empty.element, suites.element);

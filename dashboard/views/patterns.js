@@ -2,7 +2,7 @@
 
 import { arrowKeys, attribute, h, hide, KeyedList, text } from "../dom.js";
 import { ago, clock, count, counted } from "../format.js";
-import { icon, moreButton, panel, placeholder } from "../parts.js";
+import { emptyState, icon, moreButton, panel } from "../parts.js";
 
 const STEP = 50;
 
@@ -10,7 +10,7 @@ export function mountPatterns(app, { limit = STEP, link = false } = {}) {
   const patterns = app.store.watch("failure_patterns");
   const items = h("ul.patterns", { "aria-label": "Failure patterns" });
   arrowKeys(items, "button.pattern");
-  const empty = placeholder();
+  const empty = emptyState();
   const more = moreButton(limit, () => app.store.announce());
   const list = new KeyedList(items, () => patternRow(app, patterns));
   const all = h("a.panel-link", { href: "#/patterns" }, "All patterns");

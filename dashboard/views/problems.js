@@ -2,7 +2,7 @@
 
 import { h, hide, KeyedList, text } from "../dom.js";
 import { ago, count, counted } from "../format.js";
-import { moreButton, panel, placeholder } from "../parts.js";
+import { emptyState, moreButton, panel } from "../parts.js";
 import { runAddress } from "../router.js";
 
 const STEP = 100;
@@ -16,7 +16,7 @@ const MISSING_WORDS = {
 export function mountMissing(app, run = null) {
   const missing = app.store.watch("missing", run ? { project: run.project, runId: run.run } : {});
   const items = h("ul.problems");
-  const empty = placeholder();
+  const empty = emptyState();
   const more = moreButton(STEP, () => app.store.announce());
   const list = new KeyedList(items, () => missingRow(app, missing, run === null));
   const { element, note } = panel("Missing", {}, items, empty.element, more.element);
@@ -60,7 +60,7 @@ function missingRow(app, missing, withRun) {
 export function mountRejects(app) {
   const rejects = app.store.watch("rejects");
   const items = h("ul.problems");
-  const empty = placeholder();
+  const empty = emptyState();
   const more = moreButton(STEP, () => app.store.announce());
   const list = new KeyedList(items, () => rejectRow(app, rejects));
   const { element, note } = panel("Rejected", {}, items, empty.element, more.element);

@@ -39,7 +39,7 @@ const COUNTS = [["passed", "passed"], ["failed", "failed"], ["errored", "errors"
 
 function runHead(app, runs, project, run) {
   const state = stateMark();
-  const gone = h("p.placeholder", {}, "");
+  const gone = h("p.empty-state", {}, "");
   const bar = progressBar("Progress");
   const done = h("span.done.num");
   const legend = COUNTS.map(([column, label]) => h("span.legend", { "data-segment": column }, h("span.num.value"), " ", h("span", {}, label)));

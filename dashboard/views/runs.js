@@ -2,7 +2,7 @@
 
 import { arrowKeys, attribute, h, hide, KeyedList, text } from "../dom.js";
 import { ago, commit, count, DASH, duration } from "../format.js";
-import { choice, countsOf, moreButton, panel, placeholder, progressBar, stateMark } from "../parts.js";
+import { choice, countsOf, emptyState, moreButton, panel, progressBar, stateMark } from "../parts.js";
 import { runAddress } from "../router.js";
 import { elapsedMs } from "../time.js";
 
@@ -15,7 +15,7 @@ export function mountRuns(app) {
   const body = h("tbody", { role: "rowgroup" });
   const table = h("table.runs", { role: "table", "aria-label": "Runs" }, tableHead(), body);
   arrowKeys(body, "a.run-link");
-  const empty = placeholder();
+  const empty = emptyState();
   const more = moreButton(STEP, () => app.store.announce());
   const states = choice("Show runs that are", STATES, "all", () => changed());
   const search = h("input.search", { type: "search", placeholder: "Run, branch, commit or user", "aria-label": "Search runs", oninput: () => changed() });

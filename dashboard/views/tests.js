@@ -3,7 +3,7 @@
 
 import { arrowKeys, attribute, h, hide, KeyedList, text } from "../dom.js";
 import { clock, counted, duration } from "../format.js";
-import { choice, icon, moreButton, panel, placeholder, stateMark } from "../parts.js";
+import { choice, emptyState, icon, moreButton, panel, stateMark } from "../parts.js";
 
 const STEP = 200;
 const RANK = { failed: 0, error: 0, timeout: 0, running: 1, passed: 2, skipped: 3 };
@@ -13,7 +13,7 @@ export function mountTests(app, { project, run }) {
   const tests = app.store.watch("test_results", { project, runId: run });
   const items = h("ul.tests", { "aria-label": "Tests" });
   arrowKeys(items, "button.test");
-  const empty = placeholder();
+  const empty = emptyState();
   const more = moreButton(STEP, () => refresh());
   const outcomes = choice("Show tests that are", CHOICES, "all", () => changed());
   const search = h("input.search", { type: "search", placeholder: "Test or error", "aria-label": "Search tests", oninput: () => changed() });

@@ -31,7 +31,7 @@ type Slot = Arc<OnceLock<Entries>>;
 struct Counters {
     entry_bytes: AtomicUsize,
     entry_bytes_max: usize,
-    /// For which there was no room in the newest frame.
+    /// Of the newest frame's entries those that found no room, each time that one was asked for.
     refused_bytes: AtomicUsize,
     /// The last tick of the newest frame.
     newest: AtomicU64,
