@@ -11,13 +11,18 @@
 //! One allocation an event of about 150 bytes; a hash and a look-up each for what it names and for where it comes from, which
 //! are made once a test and run, and once a stream as long as it says the same of itself.
 
-use crate::map::Map;
+mod extra;
+mod interner;
+
+pub use extra::Performance;
+pub use interner::Interner;
+
+use extra::{Extra, extra};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::sync::Arc;
 use weir_schemas::event::{EventType, Severity, TestEvent};
-use weir_schemas::id::{Id, run_id, shorten, test_name_text, test_text};
-use weir_schemas::limits::{Limits, cut};
+use weir_schemas::id::Id;
+use weir_schemas::limits::Limits;
 use weir_schemas::outcome::Outcome;
 
 /// A string shared by everything that shows it.
@@ -75,20 +80,14 @@ pub struct Event {
     pub attempt: Option<u32>,
     /// How long the test took, in µs.
     pub duration_us: Option<u64>,
-    /// Tests announced.
-    pub planned_tests: Option<u32>,
-    /// Streams announced.
-    pub planned_shards: Option<u32>,
-    /// What it takes back; boxed, since few events do.
-    withdraws: Option<Box<Withdraws>>,
+    /// What few events say; boxed, so that the others need no room for it.
+    extra: Option<Box<Extra>>,
     /// Whether it was made from a report: then an absent attempt is the next in log order.
     pub report: bool,
     /// What it is about, shared by all events that are about the same.
     pub names: Arc<Names>,
     /// Where it comes from, shared by the events of a stream that say the same of it.
     pub origin: Arc<Origin>,
-    /// Why the test failed.
-    pub error: Option<Arc<ErrorText>>,
 }
 
 /// The run, the suite and the test that an event names: their identities, and the names as rows show them, empty where
@@ -268,7 +267,43 @@ impl Event {
     /// What it takes back.
     #[must_use]
     pub fn withdrawal(&self) -> Option<Withdraws> {
-        self.withdraws.as_deref().copied()
+        self.extra.as_ref().and_then(|extra| extra.withdraws)
+    }
+
+    /// Tests announced.
+    #[must_use]
+    pub fn planned_tests(&self) -> Option<u32> {
+        self.extra.as_ref().and_then(|extra| extra.planned_tests)
+    }
+
+    /// Streams announced.
+    #[must_use]
+    pub fn planned_shards(&self) -> Option<u32> {
+        self.extra.as_ref().and_then(|extra| extra.planned_shards)
+    }
+
+    /// How often a failing test is tried at most.
+    #[must_use]
+    pub fn max_attempts(&self) -> Option<u32> {
+        self.extra.as_ref().and_then(|extra| extra.max_attempts)
+    }
+
+    /// Why the test failed.
+    #[must_use]
+    pub fn error(&self) -> Option<&Arc<ErrorText>> {
+        self.extra.as_ref().and_then(|extra| extra.error.as_ref())
+    }
+
+    /// Its `eventId`, if it tells of a failure.
+    #[must_use]
+    pub fn name(&self) -> Option<&Text> {
+        self.extra.as_ref().and_then(|extra| extra.event_name.as_ref())
+    }
+
+    /// What it measured.
+    #[must_use]
+    pub fn performance(&self) -> Option<&Arc<Performance>> {
+        self.extra.as_ref().and_then(|extra| extra.performance.as_ref())
     }
 
     /// The compact form of a decoded event.
@@ -285,13 +320,10 @@ impl Event {
             outcome: event.outcome(),
             attempt: data.attempt,
             duration_us: data.duration.map(micros),
-            planned_tests: data.planned_tests,
-            planned_shards: data.planned_shards,
-            withdraws: withdraws(event),
+            extra: extra(event, limits),
             report: event.metadata.source.is_some(),
             names,
             origin,
-            error: error_text(event, limits),
         }
     }
 }
@@ -302,150 +334,10 @@ fn micros(ms: f64) -> u64 {
     (ms * 1_000.0).round().clamp(0.0, 9e15) as u64
 }
 
-fn withdraws(event: &TestEvent<'_>) -> Option<Box<Withdraws>> {
-    if event.event_type != EventType::ResultWithdrawn {
-        return None;
-    }
-    Some(Box::new(match &event.data.withdraws {
-        Some(id) => Withdraws::Event(Id::of(&[id])),
-        None => Withdraws::Test { attempt: event.data.attempt },
-    }))
-}
-
-fn error_text(event: &TestEvent<'_>, limits: &Limits) -> Option<Arc<ErrorText>> {
-    let error = event.data.error.as_ref()?;
-    let short = |text: &str| Text::from(&*cut(text, limits.name));
-    Some(Arc::new(ErrorText {
-        message: Text::from(&*cut(&error.message, limits.error_message)),
-        kind: error.kind.as_deref().map(short),
-        stack: error.stack.as_deref().map(|stack| Text::from(&*cut(stack, limits.error_stack))),
-        file: error.file.as_deref().map(short),
-        line: error.line,
-    }))
-}
-
-/// Shares strings, names and origins among the events that show them.
-///
-/// Two generations: when the young one is full it becomes the old one and the old one is dropped; whatever is still in
-/// use is carried over when it is next seen. So memory is bounded and what is current stays shared.
-pub struct Interner {
-    texts: [Map<Id, Text>; 2],
-    names: [Map<Id, Arc<Names>>; 2],
-    origins: [Map<Id, Arc<Origin>>; 2],
-    capacity: usize,
-}
-
-impl Default for Interner {
-    fn default() -> Self {
-        Interner::with_capacity(1 << 17)
-    }
-}
-
-impl Interner {
-    /// One that holds at most twice `capacity` strings, and as many names and origins.
-    #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
-        let capacity = capacity.max(1);
-        Interner { texts: Default::default(), names: Default::default(), origins: Default::default(), capacity }
-    }
-
-    /// The shared form of a string.
-    pub fn text(&mut self, text: &str) -> Text {
-        shared(&mut self.texts, self.capacity, Id::of(&[text]), || Text::from(text))
-    }
-
-    /// The names of an event of `project`, which is cut already, and the identities behind them.
-    fn names(&mut self, project: &str, event: &TestEvent<'_>, limits: &Limits) -> Arc<Names> {
-        let suite_name = event.data.test_suite_name.as_deref().filter(|name| !name.is_empty());
-        let variant = event.metadata.variant.as_deref().unwrap_or_default();
-        // What is empty is absent, so these seven say all.
-        let words = [event.suite(), suite_name, event.test_id(), event.test_name()].map(Option::unwrap_or_default);
-        let [suite, _, test_id, test_name] = words;
-        let key = Id::of(&[project, event.run(), words[0], words[1], words[2], words[3], variant]);
-        let Interner { texts, names, capacity, .. } = self;
-        shared(names, *capacity, key, || {
-            let test = match (test_id, test_name) {
-                ("", "") => String::new(),
-                ("", name) => test_name_text(project, suite, name, variant),
-                (id, _) => test_text(id, variant, limits.name),
-            };
-            let suite = shorten(suite, limits.name);
-            let suite_name = suite_name.map_or(Cow::Borrowed(&*suite), |name| cut(name, limits.name));
-            let mut text = |text: &str| shared(texts, *capacity, Id::of(&[text]), || Text::from(text));
-            Arc::new(Names {
-                run_id: run_id(project, event.run()),
-                suite_id: if suite.is_empty() { Id::default() } else { Id::of(&["suite", project, &suite]) },
-                test_id: (!test.is_empty()).then(|| weir_schemas::id::test_id(project, &test)),
-                project: text(project),
-                run: text(event.run()),
-                suite: text(&suite),
-                suite_name: text(&suite_name),
-                test: text(&test),
-                test_name: text(&cut(test_name, limits.name)),
-            })
-        })
-    }
-
-    fn origin(&mut self, event: &TestEvent<'_>, limits: &Limits) -> Arc<Origin> {
-        let metadata = &event.metadata;
-        let mut words: [&str; 9] = [""; 9];
-        words[0] = &event.stream_id;
-        words[1] = &metadata.project;
-        words[2] = metadata.severity.map_or("", Severity::as_str);
-        let optional = [
-            &metadata.framework,
-            &metadata.user_id,
-            &metadata.branch,
-            &metadata.commit,
-            &metadata.worker,
-            &metadata.shard,
-        ];
-        for (word, field) in words[3..].iter_mut().zip(optional) {
-            // An absent field and an empty one are the same to every view.
-            *word = field.as_deref().unwrap_or_default();
-        }
-        let mut key = Id::of(&words);
-        for tag in metadata.tags.iter().take(limits.tags) {
-            key = key.with(tag);
-        }
-        let name = |text: &str| Text::from(&*cut(text, limits.name));
-        let some = |text: &str| if text.is_empty() { None } else { Some(name(text)) };
-        shared(&mut self.origins, self.capacity, key, || {
-            Arc::new(Origin {
-                stream: Id::of(&["stream", &event.stream_id]),
-                stream_name: Text::from(&*event.stream_id),
-                project: name(words[1]),
-                framework: some(words[3]),
-                user: some(words[4]),
-                branch: some(words[5]),
-                commit: some(words[6]),
-                worker: some(words[7]),
-                shard: some(words[8]),
-                severity: metadata.severity,
-                tags: metadata.tags.iter().take(limits.tags).map(|tag| name(tag)).collect(),
-            })
-        })
-    }
-}
-
-fn shared<V: Clone>(generations: &mut [Map<Id, V>; 2], capacity: usize, key: Id, make: impl FnOnce() -> V) -> V {
-    let [young, old] = generations;
-    if let Some(value) = young.get(&key) {
-        return value.clone();
-    }
-    let value = old.get(&key).cloned().unwrap_or_else(make);
-    if young.len() >= capacity {
-        // The old one's memory becomes the young one's.
-        std::mem::swap(young, old);
-        young.clear();
-    }
-    young.insert(key, value.clone());
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_schemas::id::run_id;
 
     fn event(json: &str, interner: &mut Interner) -> Event {
         let event: TestEvent<'_> = serde_json::from_str(json).expect("decodes");

@@ -138,13 +138,13 @@ impl RunNote {
         match event.kind {
             EventType::RunCompleted => self.completed = true,
             EventType::RunStarted if self.announced.is_none_or(|(position, ..)| position < event.position) => {
-                self.announced = Some((event.position, event.planned_tests, event.planned_shards));
+                self.announced = Some((event.position, event.planned_tests(), event.planned_shards()));
             }
             EventType::TestSuiteStarted | EventType::TestSuiteCompleted => self.suites.push(SuiteMark {
                 position: event.position,
                 suite: event.suite(),
                 ended: event.kind == EventType::TestSuiteCompleted,
-                planned: event.planned_tests,
+                planned: event.planned_tests(),
             }),
             EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test().is_none() => {
                 self.broken.push(event.id);

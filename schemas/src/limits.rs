@@ -23,6 +23,8 @@ pub struct Limits {
     pub tags: usize,
     /// Labels kept of an event; above: the rest is dropped.
     pub labels: usize,
+    /// Named metrics kept of an event; above: the rest is dropped.
+    pub metrics: usize,
     /// Events in one batch; above: the body is refused.
     pub batch_events: usize,
     /// One log record or one HTTP body; above: refused with 413, or a reject of kind `oversize`.
@@ -43,6 +45,7 @@ impl Default for Limits {
             error_stack: 64 << 10,
             tags: 32,
             labels: 64,
+            metrics: 32,
             batch_events: 50_000,
             record: 16 << 20,
             decompressed: 64 << 20,

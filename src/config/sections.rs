@@ -207,6 +207,8 @@ pub struct LimitSizes {
     pub tags: usize,
     /// Labels kept of an event.
     pub labels: usize,
+    /// Named metrics kept of an event.
+    pub metrics: usize,
     /// Events in one batch; above: 413.
     pub batch_events: usize,
     /// One log record or one HTTP body; above: 413.
@@ -229,6 +231,7 @@ impl Default for LimitSizes {
             error_stack: size(limits.error_stack),
             tags: limits.tags,
             labels: limits.labels,
+            metrics: limits.metrics,
             batch_events: limits.batch_events,
             record: size(limits.record),
             decompressed: size(limits.decompressed),
@@ -249,6 +252,7 @@ impl LimitSizes {
             error_stack: self.error_stack.len(),
             tags: self.tags,
             labels: self.labels,
+            metrics: self.metrics,
             batch_events: self.batch_events,
             record: self.record.len(),
             decompressed: self.decompressed.len(),

@@ -134,7 +134,7 @@ impl Results {
         };
         let failure = outcome.fails().then(|| {
             let silent = ErrorText::default();
-            Arc::new(fingerprint::failure(event.error.as_deref().unwrap_or(&silent), outcome))
+            Arc::new(fingerprint::failure(event.error().map_or(&silent, |error| error), outcome))
         });
         let ended = test.end(event, outcome, failure, now, tests.withdrawn.contains(&event.id));
         if ended.is_ok()

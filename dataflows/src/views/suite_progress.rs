@@ -120,7 +120,7 @@ impl Suite {
             stream.ended = true;
         } else {
             stream.begun = true;
-            stream.planned = event.planned_tests.or(stream.planned);
+            stream.planned = event.planned_tests().or(stream.planned);
         }
     }
 

@@ -61,12 +61,12 @@ impl Attempt {
     pub fn failure(&self) -> Option<Failure> {
         let worst = self.worst().filter(|(_, event)| event.outcome.is_some_and(Outcome::fails))?;
         let told = |(_, event): &&At| {
-            event.outcome.is_some_and(Outcome::fails) && event.error.as_ref().is_some_and(|e| !e.message.is_empty())
+            event.outcome.is_some_and(Outcome::fails) && event.error().is_some_and(|e| !e.message.is_empty())
         };
         let best = self.said.iter().filter(told).map(|(_, event)| event.outcome).max();
         let (_, event) = self.said.iter().filter(told).find(|(_, event)| Some(event.outcome) == best).unwrap_or(worst);
         let nothing = ErrorText::default();
-        Some(fingerprint::failure(event.error.as_deref().unwrap_or(&nothing), event.outcome.expect("told")))
+        Some(fingerprint::failure(event.error().map_or(&nothing, |error| error), event.outcome.expect("told")))
     }
 }
 

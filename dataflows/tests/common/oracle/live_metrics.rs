@@ -106,7 +106,7 @@ pub fn gauges(runs: &Runs<'_>, time: u64) -> Updates<Datum> {
     for run in runs.values().filter(|run| run.phase == "running") {
         let (project, _) = names(run);
         let (seen, open) = streams(run);
-        let shards = announced(run, |event| event.planned_shards).unwrap_or(0).saturating_sub(seen);
+        let shards = announced(run, |event| event.planned_shards()).unwrap_or(0).saturating_sub(seen);
         let not_seen = planned(run).0.unwrap_or(0).saturating_sub(run.tests.len() as u64);
         let awaited = [(AwaitedKind::Stream, open + shards), (AwaitedKind::Test, not_seen)];
         gauges.extend(awaited.map(|(what, count)| {

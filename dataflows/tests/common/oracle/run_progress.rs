@@ -52,7 +52,7 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
         writer.opt_uint(planned(run).0);
         write_counts(&mut writer, &tests);
         writer.opt_uint(times().min()).opt_uint(times().max()).uint(seen).uint(open);
-        writer.opt_uint(announced(run, |event| event.planned_shards));
+        writer.opt_uint(announced(run, |event| event.planned_shards()));
         writer.finish(&RUN_PROGRESS)
     };
     runs.values().map(|run| row(run)).collect()

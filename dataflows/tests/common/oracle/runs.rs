@@ -133,7 +133,7 @@ fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> 
     let complete = |stream: &Id| {
         !suites(run, Some(*stream)).is_empty() && suites(run, Some(*stream)).values().all(|s| s.ended || !s.begun)
     };
-    let shards = announced(run, |event| event.planned_shards);
+    let shards = announced(run, |event| event.planned_shards());
     let said = run.events.iter().any(|(_, event)| event.kind == EventType::RunCompleted);
     let all = !streams.is_empty()
         && streams.iter().all(complete)
@@ -188,7 +188,7 @@ pub fn suites(run: &Run, stream: Option<Id>) -> BTreeMap<(Id, Id), Suite> {
             EventType::TestSuiteStarted => {
                 let suite = suites.entry((event.stream(), event.suite())).or_default();
                 suite.begun = true;
-                suite.planned = event.planned_tests.or(suite.planned);
+                suite.planned = event.planned_tests().or(suite.planned);
             }
             EventType::TestSuiteCompleted => suites.entry((event.stream(), event.suite())).or_default().ended = true,
             _ => {}
@@ -205,7 +205,7 @@ pub fn names(run: &Run) -> (Arc<str>, Arc<str>) {
 
 /// The tests announced, and whether by the run itself.
 pub fn planned(run: &Run) -> (Option<u64>, bool) {
-    let by_run = announced(run, |event| event.planned_tests);
+    let by_run = announced(run, |event| event.planned_tests());
     let by_suites: Vec<u64> = suites(run, None).values().filter_map(|suite| suite.planned).map(u64::from).collect();
     (by_run.or((!by_suites.is_empty()).then(|| by_suites.iter().sum())), by_run.is_some())
 }
