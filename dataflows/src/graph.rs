@@ -1,12 +1,13 @@
 //! The dataflow as a whole: what feeds it, what is wired to what, and what comes out.
 //!
 //! Contract: [`build`] is called once on every worker of the cluster, with the same configuration. Feed each record once,
-//! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all three inputs together past a
+//! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all four inputs together past a
 //! tick when it is closed and bound. Frames arrive at the sink of worker 0.
 
 use crate::admission::admit;
 use crate::config::Config;
 use crate::context::Context;
+use crate::control::ControlInput;
 use crate::facts::PhaseChange;
 use crate::fork::fork;
 use crate::gate::gate;
@@ -26,7 +27,7 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS,
+    FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -35,6 +36,8 @@ pub struct Inputs {
     pub events: InputHandle<u64, CapacityContainerBuilder<Updates<Input>>>,
     /// Whether silence timers stand still from this tick on (`time.md`, recovery 5): sent on one worker, at each change.
     pub silence: InputHandle<u64, CapacityContainerBuilder<Updates<bool>>>,
+    /// What people say, each record at its tick, with difference +1; fed on any worker.
+    pub control: InputHandle<u64, CapacityContainerBuilder<Updates<ControlInput>>>,
     /// The bound ticks, each sent at its own time, once its binding is durable; then advanced past it.
     pub commits: InputHandle<u64, CapacityContainerBuilder<Vec<u64>>>,
 }
@@ -45,11 +48,12 @@ pub fn build(worker: &mut Worker, config: &Config, sink: Sink) -> Inputs {
     worker.dataflow_named("weir", |scope| {
         let (events, event_stream) = scope.new_input::<Updates<Input>>();
         let (silence, silence_stream) = scope.new_input::<Updates<bool>>();
+        let (control, control_stream) = scope.new_input::<Updates<ControlInput>>();
         let (commits, commit_stream) = scope.new_input::<Vec<u64>>();
         let cx = Context { scope, config };
-        let (outputs, refusals) = render(&cx, event_stream, silence_stream);
+        let (outputs, refusals) = render(&cx, event_stream, silence_stream, control_stream);
         outputs.release(refusals, commit_stream, sink);
-        Inputs { events, silence, commits }
+        Inputs { events, silence, control, commits }
     })
 }
 
@@ -58,8 +62,10 @@ fn render<'s>(
     cx: &Context<'s>,
     events: Collection<'s, Input>,
     silence: Collection<'s, bool>,
+    control: Collection<'s, ControlInput>,
 ) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>) {
     let config = &*cx.config;
+    let control = crate::control::control(config, control);
     let (admitted, notes) = admit(config, events);
     let lives = live(config, notes, silence);
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
@@ -72,8 +78,8 @@ fn render<'s>(
         Input::Event(_) => None,
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
-    let results = results(config, passed, phases.clone());
-    let refusals = refusals.concat(results.refusals);
+    let results = results(config, passed, phases.clone(), control.rules);
+    let refusals = refusals.concat(results.refusals).concat(control.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
@@ -86,6 +92,7 @@ fn render<'s>(
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
 
     let mut outputs = Outputs::new();
+    outputs.add(&RULES, control.rows);
     outputs.add(
         &RUN_PROGRESS,
         runs.clone().flat_map(|(output, time, diff)| match output {

@@ -16,6 +16,7 @@ extern crate self as weir_dataflows;
 pub mod admission;
 pub mod config;
 pub mod context;
+pub mod control;
 pub mod departed;
 pub mod facts;
 pub mod fingerprint;

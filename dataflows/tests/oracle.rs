@@ -4,12 +4,13 @@ mod common;
 
 use common::history::{config, history};
 use common::oracle::Oracle;
-use common::{Feeding, Folded, json, run};
+use common::{Feeding, Folded, Tick, json, run};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_dataflows::input::{Event, Input, Names, Withdraws};
 use weir_dataflows::output::Released;
+use weir_schemas::control::ControlKind;
 use weir_schemas::id::Id;
 use weir_schemas::row::Row;
 use weir_schemas::view::{VIEWS, View, view};
@@ -140,22 +141,40 @@ fn without_effect(input: &Input) -> Input {
     }
 }
 
-#[test]
-fn withdrawals_reach_every_view_and_one_that_does_not_is_caught() {
-    let mut unmoved: BTreeSet<&str> = VIEWS.iter().map(|view| view.name).collect();
+/// Asserts that histories without what `deafen` takes out of them are told from their oracles in each view of `views`.
+fn assert_caught_in(mut views: BTreeSet<&str>, what: &str, deafen: fn(&mut Tick)) {
     for seed in 0..1_000 {
         let ticks = history(seed, 40);
         let mut deaf = ticks.clone();
-        deaf.iter_mut().flat_map(|tick| &mut tick.inputs).for_each(|input| *input = without_effect(input));
+        deaf.iter_mut().for_each(deafen);
         let (oracle, mut folded) = (Oracle::new(&config(), &ticks), Folded::new());
         for released in run(&config(), &deaf, Feeding::SIMPLE) {
             folded.apply(&released);
             let same = |view: &View| assert_rows(view, folded.time, folded.rows(view), oracle.rows(view, folded.time));
-            unmoved.retain(|name| same(view(name).expect("a view")).is_ok());
+            views.retain(|name| same(view(name).expect("a view")).is_ok());
         }
-        if unmoved.is_empty() {
+        if views.is_empty() {
             return;
         }
     }
-    panic!("no withdrawal ever shows in {unmoved:?}");
+    panic!("no {what} ever shows in {views:?}");
+}
+
+/// The views of results: what people say is none.
+fn of_results() -> BTreeSet<&'static str> {
+    VIEWS.iter().map(|view| view.name).filter(|name| *name != "rules").collect()
+}
+
+#[test]
+fn withdrawals_reach_every_view_and_one_that_does_not_is_caught() {
+    assert_caught_in(of_results(), "withdrawal", |tick| {
+        tick.inputs.iter_mut().for_each(|input| *input = without_effect(input));
+    });
+}
+
+#[test]
+fn incidents_reach_every_view_and_one_that_does_not_is_caught() {
+    assert_caught_in(of_results(), "incident", |tick| {
+        tick.control.retain(|said| said.record.change.kind() != ControlKind::Incident);
+    });
 }

@@ -1,6 +1,6 @@
 //! Data-driven tests of the views: `tests/views/<view>.td`.
 //!
-//! `ingest` is followed by TestEvents, one a line; `advance T` binds them at tick T (ms after the file's beginning, a multiple
+//! `ingest` is followed by TestEvents, one a line, `say` by control records; `advance T` binds them at tick T (ms after the file's beginning, a multiple
 //! of 10) and runs up to there; `expect VIEW` is followed by the view's net changes in the frames since the `advance` before,
 //! `+` or `-` with the cause of a leave. `WEIR_REWRITE=1` writes what came; review the diff.
 
@@ -10,6 +10,7 @@ use common::{Feeding, Tick, json, run};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use weir_dataflows::Config;
+use weir_dataflows::control::ControlInput;
 use weir_dataflows::input::{Event, Input, Interner, Position};
 use weir_dataflows::output::Released;
 use weir_schemas::event::TestEvent;
@@ -29,7 +30,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
     for line in text.lines() {
         let command =
-            ["ingest", "advance ", "expect ", "#"].iter().any(|word| line.starts_with(word)) || line.is_empty();
+            ["ingest", "say", "advance ", "expect ", "#"].iter().any(|word| line.starts_with(word)) || line.is_empty();
         match blocks.last_mut() {
             Some(block) if !command => block.body.push(line),
             _ => blocks.push(Block { head: line, body: Vec::new() }),
@@ -39,7 +40,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
 }
 
 fn ticks(blocks: &[Block<'_>]) -> Vec<Tick> {
-    let (mut ticks, mut waiting, mut offset) = (Vec::new(), Vec::new(), 0);
+    let (mut ticks, mut waiting, mut said, mut offset) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for block in blocks {
         if block.head == "ingest" {
             for line in &block.body {
@@ -49,9 +50,21 @@ fn ticks(blocks: &[Block<'_>]) -> Vec<Tick> {
                 waiting.push(Input::Event(Arc::new(event)));
                 offset += 1;
             }
+        } else if block.head == "say" {
+            for line in &block.body {
+                let record = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                let position = Position { topic: 1, offset, ..Position::default() };
+                said.push(ControlInput { position, record: Arc::new(record) });
+                offset += 1;
+            }
         } else if let Some(at) = block.head.strip_prefix("advance ") {
             let at = at.parse().unwrap_or_else(|_| panic!("{}: not a time", block.head));
-            ticks.push(Tick { at, inputs: std::mem::take(&mut waiting), paused: None });
+            ticks.push(Tick {
+                at,
+                inputs: std::mem::take(&mut waiting),
+                control: std::mem::take(&mut said),
+                paused: None,
+            });
         }
     }
     ticks

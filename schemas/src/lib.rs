@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+pub mod control;
 pub mod event;
 pub mod id;
 pub mod limits;

@@ -107,7 +107,7 @@ pub fn view_index(name: &str) -> Option<usize> {
 
 /// All views, in the order in which frames carry them. One line a view.
 pub const VIEWS: &[&View] =
-    &[&RUN_PROGRESS, &SUITE_PROGRESS, &TEST_RESULTS, &LIVE_METRICS, &FAILURE_PATTERNS, &MISSING, &REJECTS];
+    &[&RUN_PROGRESS, &SUITE_PROGRESS, &TEST_RESULTS, &LIVE_METRICS, &FAILURE_PATTERNS, &MISSING, &REJECTS, &RULES];
 
 const fn column(name: &'static str, kind: Kind) -> Column {
     Column { name, kind }
@@ -292,6 +292,26 @@ pub const REJECTS: View = View {
         column("message", Kind::Str),
         column("stream", Kind::Str),
         column("at", Kind::Time),
+    ],
+};
+
+/// What people have said that holds: alert, flaky and mask rules, and incidents. `kind`: `alert` `flaky` `mask` `incident`;
+/// `text` is what was said, as JSON; `said_at` and `said_by` are told by whoever took it, `since` is the tick from which on it
+/// holds. A rule for all projects has the project "".
+pub const RULES: View = View {
+    name: "rules",
+    version: 1,
+    channel: "rules",
+    key: 3,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("kind", Kind::Enum),
+        column("id", Kind::Str),
+        column("text", Kind::Str),
+        column("said_at", Kind::Time),
+        column("said_by", Kind::Str),
+        column("since", Kind::Time),
     ],
 };
 

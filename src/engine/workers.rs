@@ -185,6 +185,7 @@ impl State {
             Work::Advance(time) => {
                 self.inputs.events.advance_to(time);
                 self.inputs.silence.advance_to(time);
+                self.inputs.control.advance_to(time);
             }
             Work::Commit(ticks) => {
                 let Some(last) = ticks.last() else { return };

@@ -4,7 +4,8 @@
 //! for it. The test's outcome is that of its last attempt that ended; it is flaky when an attempt failed and a later one
 //! passed. An attempt that no event numbers is the first. The attempts of a report count from where the
 //! run's earlier reports of the test ended: each is the next in log order (`events.md`), so a rerun's report never mixes
-//! with that of the run before. Withdrawals are remembered, so they also hold for what comes after them.
+//! with that of the run before. Withdrawals are remembered, so they also hold for what comes after them. What an incident covers does not count,
+//! nor does an attempt of whose end nothing else is known.
 //!
 //! # Invariants
 //! Nothing here depends on the order of events within a tick but by their positions. A test has at most [`ATTEMPTS_MAX`]
@@ -14,6 +15,7 @@
 //! # Cost
 //! O(attempts) a touched test and tick.
 
+use crate::control::Incidents;
 use crate::facts::{AttemptFact, Failure};
 use crate::input::{Event, Names, Origin};
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,8 @@ struct Said {
     origin: Arc<Origin>,
     failure: Option<Arc<Failure>>,
     withdrawn: bool,
+    /// Whether an incident covers it.
+    covered: bool,
 }
 
 /// How a test stands, for sums.
@@ -148,13 +152,28 @@ impl Test {
         }
     }
 
+    /// Whether incidents cover another part of its results than when they were last applied.
+    #[must_use]
+    pub fn stale(&self, incidents: &Incidents) -> bool {
+        let said = self.attempts.iter().flat_map(|attempt| &attempt.said);
+        said.into_iter().any(|said| said.covered != said.covered_by(&self.names.project, incidents))
+    }
+
+    /// Applies the incidents that hold now.
+    pub fn cover(&mut self, incidents: &Incidents) {
+        for said in self.attempts.iter_mut().flat_map(|attempt| &mut attempt.said) {
+            said.covered = said.covered_by(&self.names.project, incidents);
+        }
+    }
+
     /// Says that an attempt has begun.
     pub fn begin(&mut self, event: &Event) {
         let number = self.number(event);
         self.attempt(number, event).begun = true;
     }
 
-    /// Says how an attempt ended; called in order of tick and position. `withdrawn`: it was taken back before it came.
+    /// Says how an attempt ended; called in order of tick and position. `withdrawn`: it was taken back before it came, `covered`:
+    /// an incident covers it.
     ///
     /// # Errors
     /// The attempt has been ended often enough; nothing changes.
@@ -164,7 +183,7 @@ impl Test {
         outcome: Outcome,
         failure: Option<Arc<Failure>>,
         tick: u64,
-        withdrawn: bool,
+        (withdrawn, covered): (bool, bool),
     ) -> Result<(), SaidTooOften> {
         let number = self.number(event);
         let said = Said {
@@ -176,6 +195,7 @@ impl Test {
             origin: Arc::clone(&event.origin),
             failure,
             withdrawn,
+            covered,
         };
         let attempt = self.attempt(number, event);
         if attempt.said.len() >= SAID_MAX {
@@ -219,7 +239,7 @@ impl Test {
         self.attempts
             .iter()
             .filter(move |attempt| !all && attempts.binary_search(&attempt.number).is_err())
-            .filter(|attempt| attempt.begun || attempt.counting().next().is_some())
+            .filter(|attempt| attempt.counting().next().is_some() || attempt.begun && !attempt.covered())
     }
 
     /// How the test stands; `None` when nothing that counts is known of it.
@@ -281,9 +301,20 @@ impl Test {
     }
 }
 
+impl Said {
+    fn covered_by(&self, project: &str, incidents: &Incidents) -> bool {
+        incidents.cover(project, self.origin.worker.as_deref(), self.at)
+    }
+}
+
 impl Attempt {
     fn counting(&self) -> impl Iterator<Item = &Said> {
-        self.said.iter().filter(|said| !said.withdrawn)
+        self.said.iter().filter(|said| !said.withdrawn && !said.covered)
+    }
+
+    /// Whether all that was said of its end, and not taken back, is covered by incidents: then it does not run either.
+    fn covered(&self) -> bool {
+        self.counting().next().is_none() && self.said.iter().any(|said| said.covered && !said.withdrawn)
     }
 
     /// The worst that was said; the first of equals.

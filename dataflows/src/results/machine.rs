@@ -2,9 +2,10 @@
 
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
 use super::{Change, ResultInput, ResultOutput};
+use crate::control::Incidents;
 use crate::facts::{AttemptFact, Phase, RowChange, Running};
 use crate::fingerprint;
-use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Withdraws};
+use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Text, Withdraws};
 use crate::keyed::{Machine, Step, reuse};
 use crate::map::Map;
 use crate::views::{missing, test_results};
@@ -54,6 +55,7 @@ struct Slot {
 pub(super) struct Results {
     runs: Map<Id, RunTests>,
     writer: RowWriter,
+    incidents: Incidents,
     /// A tick's events with their positions, while they are put in order.
     events: Vec<(Position, Arc<Event>)>,
     /// The tests touched in the running tick, in the order of their first touch; empty between ticks.
@@ -136,7 +138,9 @@ impl Results {
             let silent = ErrorText::default();
             Arc::new(fingerprint::failure(event.error().map_or(&silent, |error| error), outcome))
         });
-        let ended = test.end(event, outcome, failure, now, tests.withdrawn.contains(&event.id));
+        let covered = self.incidents.cover(&event.origin.project, event.origin.worker.as_deref(), event.at.min(now));
+        let withdrawn = tests.withdrawn.contains(&event.id);
+        let ended = test.end(event, outcome, failure, now, (withdrawn, covered));
         if ended.is_ok()
             && let Some(index) = &mut tests.by_event
         {
@@ -156,6 +160,26 @@ impl Results {
         let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
         touched.withdrawn = true;
         test.withdraw_event(event);
+    }
+
+    /// Looks anew at the tests of projects whose incidents changed.
+    fn cover(&mut self, projects: &BTreeSet<Text>) {
+        for run in self.runs.sorted_keys() {
+            let Some(tests) = self.runs.get_mut(&run) else { continue };
+            let ids = tests.tests.sorted_keys();
+            let of = ids.first().and_then(|id| tests.tests.get(id)).map(|slot| &slot.test.names.project);
+            if !of.is_some_and(|project| projects.contains(project)) {
+                continue;
+            }
+            for id in ids {
+                let Some(slot) = tests.tests.get_mut(&id) else { continue };
+                if slot.test.stale(&self.incidents) {
+                    let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
+                    touched.withdrawn = true;
+                    test.cover(&self.incidents);
+                }
+            }
+        }
     }
 
     /// Emits what changed of the touched tests.
@@ -282,10 +306,11 @@ impl Machine for Results {
     }
 
     fn step(&mut self, data: &mut Vec<(ResultInput, i64)>, step: &mut Step<'_, ResultOutput>) {
-        let (mut withdrawals, mut phases) = (Vec::new(), Vec::new());
+        let (mut withdrawals, mut phases, mut projects) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut events = std::mem::take(&mut self.events);
-        for (input, _) in data.drain(..) {
+        for (input, diff) in data.drain(..) {
             match input {
+                ResultInput::Rule(rule) => projects.extend(self.incidents.apply(&rule, diff)),
                 ResultInput::Event(event) => events.push((event.position, event)),
                 ResultInput::Withdrawal { event, .. } => {
                     if let Some(Withdraws::Event(id)) = event.withdrawal() {
@@ -294,6 +319,9 @@ impl Machine for Results {
                 }
                 ResultInput::Phase(change) => phases.push((change.run, change.phase)),
             }
+        }
+        if !projects.is_empty() {
+            self.cover(&projects);
         }
         withdrawals.sort_unstable();
         withdrawals.into_iter().for_each(|(run, event)| self.withdraw(run, event));
@@ -315,7 +343,7 @@ impl Machine for Results {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
+        let mut entries = vec![Entry::Incidents(self.incidents.clone())];
         for (run, tests) in self.runs.sorted() {
             entries.push(Entry::Run { run: *run, withdrawn: tests.withdrawn.clone(), ended_at: tests.ended_at });
             entries.extend(tests.tests.sorted().into_iter().map(|(id, slot)| Entry::Test {
@@ -330,6 +358,7 @@ impl Machine for Results {
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for entry in entries {
             match entry {
+                Entry::Incidents(incidents) => self.incidents = incidents,
                 Entry::Run { run, withdrawn, ended_at } => {
                     let tests = self.runs.get_or_insert_with(run, RunTests::default);
                     (tests.withdrawn, tests.ended_at) = (withdrawn, ended_at);
@@ -343,9 +372,10 @@ impl Machine for Results {
     }
 }
 
-/// The state of results in a snapshot. A run's own entry is on every worker.
+/// The state of results in a snapshot. Incidents and a run's own entry are on every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Entry {
+    Incidents(Incidents),
     Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
     Test { run: Id, id: Id, test: Box<Test> },
 }

@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! What the run's eviction takes away has the cause `evicted` and takes no attempt fact back. A withdrawal by event id goes
-//! to all workers and is remembered while the run is.
+//! to all workers and is remembered while the run is. What an incident covers does not count while the incident holds.
 //!
 //! # Cost
 //! One look-up of the run and one of the test an event; a row is encoded before and after a change. State: about 400 bytes
@@ -16,6 +16,7 @@ pub mod attempts;
 mod machine;
 
 use crate::config::Config;
+use crate::control::Rule;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running};
 use crate::fork::Port;
 use crate::input::{Event, Input, Names, Refusal, Withdraws};
@@ -29,6 +30,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
 use timely::progress::operate::FrontierInterest;
+use weir_schemas::control::ControlChange;
 use weir_schemas::event::EventType;
 
 /// How a test's part in the sums changed.
@@ -71,6 +73,8 @@ enum ResultInput {
     },
     /// Boxed: rare, and larger than the others.
     Phase(Box<PhaseChange>),
+    /// An incident comes to hold, or ceases to.
+    Rule(Rule),
 }
 
 /// What comes out.
@@ -89,6 +93,7 @@ pub fn results<'s>(
     config: &Config,
     events: Collection<'s, Input>,
     phases: Collection<'s, PhaseChange>,
+    rules: Collection<'s, Rule>,
 ) -> ResultStreams<'s> {
     let peers = events.scope().peers() as u64;
     let events = events.flat_map(move |(input, time, diff)| {
@@ -115,8 +120,12 @@ pub fn results<'s>(
         ResultInput::Event(event) => event.run().route() ^ event.names.test_or_zero().route().rotate_left(32),
         ResultInput::Withdrawal { peer, .. } => *peer,
         ResultInput::Phase(change) => change.peer,
+        ResultInput::Rule(rule) => rule.peer,
     });
-    let output = keyed("Results", events.concat(phases), pact, config.until, Results::default());
+    let incidents = rules.flat_map(|(rule, time, diff)| {
+        matches!(rule.record.change, ControlChange::Incident(_)).then_some((ResultInput::Rule(rule), time, diff))
+    });
+    let output = keyed("Results", events.concat(phases).concat(incidents), pact, config.until, Results::default());
     split(output)
 }
 

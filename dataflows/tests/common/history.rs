@@ -3,15 +3,17 @@
 //! A history is a pure function of a seed and a length, so a failing one is named by two numbers. Streams send gapless
 //! versions but skip some (and may send them later), resend what they sent, reuse versions, send events of long ago and of
 //! the future, take results back before and after they came; runs begin, end, fall silent, are reopened; time jumps by
-//! hours; the silent clock stands still now and then. Some of it is hostile: names over the limit, names that look like
+//! hours; the silent clock stands still now and then; incidents are marked and the marks removed. Some of it is hostile: names over the limit, names that look like
 //! others with a variant, tests without an id, suites without a name, and numbers at their limits; errors are made to
 //! meet in one bucket of `failure_patterns`.
 
 use super::Tick;
 use std::sync::{Arc, LazyLock};
 use weir_dataflows::Config;
+use weir_dataflows::control::ControlInput;
 use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
+use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
 use weir_schemas::event::{EventData, EventType, Metadata, TestErrorData, TestEvent};
 use weir_schemas::limits::Limits;
 use weir_schemas::outcome::Outcome;
@@ -89,6 +91,11 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
             paused = !paused;
             tick.paused = Some(paused);
         }
+        if dice.one_in(20) {
+            offset += 1;
+            let position = Position { topic: 1, offset, ..Position::default() };
+            tick.control.push(ControlInput { position, record: Arc::new(said(at, &mut dice)) });
+        }
         for _ in 0..dice.roll(5) {
             let index = usize::try_from(dice.roll(5)).expect("small");
             let position =
@@ -118,6 +125,28 @@ fn step_of(dice: &mut Dice) -> u64 {
         3..=8 => 100 + dice.roll(600),
         _ => dice.roll(60),
     }
+}
+
+/// What somebody says: mostly that an incident is over or not, so that results come and go.
+fn said(at: u64, dice: &mut Dice) -> ControlRecord {
+    let around = |dice: &mut Dice| dice.one_in(2).then(|| at.saturating_sub(30_000) + dice.roll(60_000));
+    let change = match dice.roll(8) {
+        0..=2 => ControlChange::Incident(Incident { worker: "w1".to_owned(), ..Incident::default() }),
+        3 => {
+            let (from, to) = (around(dice), around(dice));
+            let worker = if dice.one_in(2) { "w1".to_owned() } else { String::new() };
+            ControlChange::Incident(Incident { worker, from, to, note: "a note".to_owned() })
+        }
+        4..=6 => ControlChange::Removed(ControlKind::Incident),
+        _ => match dice.roll(3) {
+            0 => ControlChange::Flaky(FlakyRule { flips: 2, ..FlakyRule::default() }),
+            1 => ControlChange::Mask(MaskRule { pattern: "row".to_owned(), order: 1 }),
+            _ => ControlChange::Removed(ControlKind::Flaky),
+        },
+    };
+    let project = if dice.one_in(5) { "app" } else { "web" };
+    let id = format!("i{}", dice.roll(2));
+    ControlRecord { project: project.to_owned(), id, change, said_at: at, said_by: String::new() }
 }
 
 fn unreadable(position: Position) -> Input {

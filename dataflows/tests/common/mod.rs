@@ -8,6 +8,7 @@ pub mod oracle;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use weir_dataflows::Config;
+use weir_dataflows::control::ControlInput;
 use weir_dataflows::graph::build;
 use weir_dataflows::input::Input;
 use weir_dataflows::output::Released;
@@ -22,6 +23,8 @@ pub struct Tick {
     pub inputs: Vec<Input>,
     /// A change of the silent clock.
     pub paused: Option<bool>,
+    /// What people say.
+    pub control: Vec<ControlInput>,
 }
 
 /// How a history is fed: what must not show in the result.
@@ -52,11 +55,17 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
         for (count, tick) in ticks.iter().enumerate() {
             inputs.events.advance_to(tick.at);
             inputs.silence.advance_to(tick.at);
+            inputs.control.advance_to(tick.at);
             inputs.commits.advance_to(tick.at);
             for (n, input) in tick.inputs.iter().enumerate() {
                 let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
                 if (mixed >> 7) as usize % peers == index {
                     inputs.events.send((input.clone(), tick.at, 1));
+                }
+            }
+            for (n, said) in tick.control.iter().enumerate() {
+                if (n + 1) % peers == index {
+                    inputs.control.send((said.clone(), tick.at, 1));
                 }
             }
             if index == 0 {
@@ -68,6 +77,7 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
             if count % feeding.ticks_a_step == 0 {
                 inputs.events.flush();
                 inputs.silence.flush();
+                inputs.control.flush();
                 inputs.commits.flush();
                 worker.step();
             }

@@ -72,7 +72,7 @@ const fn percent(title: &'static str, name: &'static str) -> Column {
     Column { title, name, look: Look::Percent, width_max: 8 }
 }
 
-const LAYOUTS: [Layout; 7] = [
+const LAYOUTS: &[Layout] = &[
     Layout {
         view: "run_progress",
         columns: &[
@@ -176,6 +176,18 @@ const LAYOUTS: [Layout; 7] = [
             column("project", "project", 16),
         ],
         order: Order { word: "", words: &[], largest: "at" },
+    },
+    Layout {
+        view: "rules",
+        columns: &[
+            column("kind", "kind", 8),
+            column("id", "id", 32),
+            column("project", "project", 16),
+            column("says", "text", 100),
+            column("since", "since", 8),
+            column("by", "said_by", 16),
+        ],
+        order: Order { word: "kind", words: &["incident"], largest: "since" },
     },
 ];
 

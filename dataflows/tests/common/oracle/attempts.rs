@@ -7,6 +7,7 @@ use weir_dataflows::facts::{AttemptFact, Failure};
 use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Withdraws};
 use weir_dataflows::keyed::Updates;
+use weir_schemas::control::Incident;
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
@@ -33,6 +34,8 @@ pub struct Attempt {
     /// The stream and stated number of its first event.
     stated: (Id, u32),
     begun: bool,
+    /// Whether an incident covers something that was said of its end.
+    covered: bool,
     /// The events that say how it ended and are not withdrawn.
     pub said: Vec<At>,
 }
@@ -97,8 +100,8 @@ impl Test {
     }
 }
 
-/// All tests that count, by identity.
-pub fn tests(events: &[At]) -> BTreeMap<Id, Test> {
+/// All tests that count, by identity, but for what incidents cover.
+pub fn tests(events: &[At], incidents: &[Incident]) -> BTreeMap<Id, Test> {
     let by_event = |(_, event): &At| match event.withdrawal() {
         Some(Withdraws::Event(id)) => Some(id),
         _ => None,
@@ -109,10 +112,10 @@ pub fn tests(events: &[At]) -> BTreeMap<Id, Test> {
         by_test.entry(event.1.test().unwrap_or_default()).or_default().push(event);
     }
     by_test.remove(&Id::default());
-    by_test.into_iter().filter_map(|(id, events)| test(events, &withdrawn).map(|test| (id, test))).collect()
+    by_test.into_iter().filter_map(|(id, events)| test(events, &withdrawn, incidents).map(|test| (id, test))).collect()
 }
 
-fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
+fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>, incidents: &[Incident]) -> Option<Test> {
     events.sort_by_key(|(at, event)| (*at, event.position));
     let taken_back: Vec<Option<u32>> = events
         .iter()
@@ -130,16 +133,25 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>) -> Option<Test> {
         let known = attempts.values().find(|attempt| attempt.stated == stated).map(|attempt| attempt.number);
         let next = attempts.keys().last().map_or(1, |last| (last + 1).min(ATTEMPTS_MAX));
         let number = if event.report { known.unwrap_or(next) } else { stated.1.min(ATTEMPTS_MAX) };
-        let attempt = attempts.entry(number).or_insert(Attempt { number, stated, begun: false, said: Vec::new() });
+        let attempt = attempts.entry(number).or_insert(Attempt {
+            number,
+            stated,
+            begun: false,
+            covered: false,
+            said: Vec::new(),
+        });
         match event.outcome {
             None => attempt.begun = true,
-            Some(_) if !withdrawn.contains(&event.id) => attempt.said.push((*at, Arc::clone(event))),
-            Some(_) => {}
+            Some(_) if withdrawn.contains(&event.id) => {}
+            Some(_) if incidents.iter().any(|i| i.covers(event.origin.worker.as_deref(), event.at.min(*at))) => {
+                attempt.covered = true;
+            }
+            Some(_) => attempt.said.push((*at, Arc::clone(event))),
         }
     }
     let counts = |attempt: &Attempt| {
         let taken_back = taken_back.contains(&None) || taken_back.contains(&Some(attempt.number));
-        !taken_back && (attempt.begun || !attempt.said.is_empty())
+        !taken_back && (!attempt.said.is_empty() || attempt.begun && !attempt.covered)
     };
     let attempts: Vec<Attempt> = attempts.into_values().filter(counts).collect();
     (!attempts.is_empty()).then_some(Test { first, attempts })

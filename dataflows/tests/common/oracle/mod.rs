@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod attempts;
+pub mod control;
 pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;
@@ -27,6 +28,7 @@ use weir_schemas::view::View;
 /// All that a history comes to.
 pub struct Oracle {
     config: Config,
+    ticks: Vec<Tick>,
     lives: runs::Lives,
     facts: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
@@ -38,7 +40,7 @@ impl Oracle {
         let lives = runs::lives(config, ticks, &judged);
         let facts = attempts::facts(&lives);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
-        Oracle { config: config.clone(), lives, facts, rejected }
+        Oracle { config: config.clone(), ticks: ticks.to_vec(), lives, facts, rejected }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -65,6 +67,7 @@ impl Oracle {
                 let rejected: Updates<rejects::Rejected> = until(&self.rejected, point).collect();
                 rejects::rows(&rejected, point, &self.config).into_iter().collect()
             }
+            "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),
         }
     }

@@ -4,6 +4,7 @@ use super::super::Tick;
 use super::Runs;
 use super::admission::{HOUR, Judged};
 use super::attempts::{Test, tests};
+use super::control::incidents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
@@ -60,7 +61,8 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
     loop {
         let rest = &events[events.partition_point(|(at, _)| *at <= now)..];
         let second = run.is_some().then(|| (now / 1_000 + 1) * 1_000);
-        let next = rest.first().map(|(at, _)| *at).into_iter().chain(second).min();
+        let said = ticks.iter().find(|tick| run.is_some() && tick.at > now && !tick.control.is_empty());
+        let next = rest.first().map(|(at, _)| *at).into_iter().chain(second).chain(said.map(|tick| tick.at)).min();
         let Some(next) = next.filter(|next| *next <= end) else { return moments };
         now = next;
         let came: Vec<_> = rest.iter().take_while(|(at, _)| *at == now).cloned().collect();
@@ -77,7 +79,10 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 (state.phase, state.ended_at) = ("running", None);
             }
             state.events.extend(came.iter().cloned());
-            state.tests = tests(&state.events);
+        }
+        if let Some(state) = run.as_mut().filter(|_| news || said.is_some_and(|tick| tick.at == now)) {
+            state.tests = tests(&state.events, &incidents(ticks, &names(state).0, now));
+            news = true;
         }
         let Some(state) = &mut run else { continue };
         match state.ended_at {
