@@ -15,6 +15,7 @@ pub mod control;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod lines;
 pub mod outcome;
 pub mod protocol;
 pub mod row;

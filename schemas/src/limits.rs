@@ -27,6 +27,8 @@ pub struct Limits {
     pub metrics: usize,
     /// Events in one batch; above: the body is refused.
     pub batch_events: usize,
+    /// Files in one coverage event; above: reject.
+    pub coverage_files: usize,
     /// One log record or one HTTP body; above: refused with 413, or a reject of kind `oversize`.
     pub record: usize,
     /// A body after decompression; above: refused with 413.
@@ -47,6 +49,7 @@ impl Default for Limits {
             labels: 64,
             metrics: 32,
             batch_events: 50_000,
+            coverage_files: 5_000,
             record: 16 << 20,
             decompressed: 64 << 20,
             xml_depth: 64,

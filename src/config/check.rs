@@ -162,6 +162,7 @@ fn sizes(config: &Config, rules: &mut Rules) {
     rules.size_between("limits.record", limits.record, Size::from_kib(1), Size::from_mib(1024));
     rules.size_between("limits.decompressed", limits.decompressed, limits.record, Size::from_mib(1024));
     rules.at_least("limits.batch_events", limits.batch_events as u64, 1);
+    rules.at_least("limits.coverage_files", limits.coverage_files as u64, 1);
     rules.at_least("limits.xml_depth", limits.xml_depth as u64, 4);
     let ingest = &config.ingest;
     rules.require(ingest.inflight_size >= limits.decompressed, "ingest.inflight_size", || {

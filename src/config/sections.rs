@@ -211,6 +211,8 @@ pub struct LimitSizes {
     pub metrics: usize,
     /// Events in one batch; above: 413.
     pub batch_events: usize,
+    /// Files in one coverage event; above: reject.
+    pub coverage_files: usize,
     /// One log record or one HTTP body; above: 413.
     pub record: Size,
     /// A body after decompression; above: 413.
@@ -233,6 +235,7 @@ impl Default for LimitSizes {
             labels: limits.labels,
             metrics: limits.metrics,
             batch_events: limits.batch_events,
+            coverage_files: limits.coverage_files,
             record: size(limits.record),
             decompressed: size(limits.decompressed),
             xml_depth: limits.xml_depth,
@@ -254,6 +257,7 @@ impl LimitSizes {
             labels: self.labels,
             metrics: self.metrics,
             batch_events: self.batch_events,
+            coverage_files: self.coverage_files,
             record: self.record.len(),
             decompressed: self.decompressed.len(),
             xml_depth: self.xml_depth,

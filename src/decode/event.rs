@@ -140,11 +140,10 @@ fn not_an_object(json: &[u8]) -> EventError {
 }
 
 fn broken_rule(json: &[u8], invalid: &weir_schemas::event::InvalidEvent) -> EventError {
-    let segments: Vec<Step<'_>> = invalid.field.split('.').map(Step::Key).collect();
     EventError {
         kind: EventErrorKind::Invalid,
-        field: invalid.field.to_owned(),
-        offset: locate(json, &segments),
+        field: invalid.field.to_string(),
+        offset: locate(json, &steps(&invalid.field)),
         reason: invalid.problem.clone(),
     }
 }
@@ -207,6 +206,15 @@ impl<'p> Step<'p> {
             Segment::Enum { .. } | Segment::Unknown => None,
         }
     }
+}
+
+/// The steps of a path as [`written`].
+fn steps(path: &str) -> Vec<Step<'_>> {
+    let of_part = |part| match str::split_once(part, '[') {
+        Some((key, index)) => (Step::Key(key), index.trim_end_matches(']').parse().ok().map(Step::Index)),
+        None => (Step::Key(part), None),
+    };
+    path.split('.').map(of_part).flat_map(|(key, index)| [Some(key), index]).flatten().collect()
 }
 
 fn written(steps: &[Step<'_>]) -> String {
@@ -301,6 +309,8 @@ mod tests {
         expect("true", "\"yes\"", "data.assertions[0].passed", "\"yes\"", "invalid type");
         expect("{\"testId\":\"t1\"", "{\"testId\":7", "data.testId", "7,", "expected a string");
         expect("\"eventId\":\"e1\"", "\"eventId\":\"\"", "eventId", "\"\"", "empty");
+        let coverage = r#""coverage":{"files":[{"path":"a","covered":"1","instrumented":"1-4"},{"path":"b","covered":"9-7","instrumented":""}]},"duration""#;
+        expect("\"duration\"", coverage, "data.coverage.files[1].covered", "\"9-7\"", "runs backwards");
     }
 
     #[test]

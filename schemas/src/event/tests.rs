@@ -1,6 +1,7 @@
 //! Tests of `event`.
 
 use super::*;
+use crate::limits::Limits;
 
 const MINIMAL: &str =
     r#"{"eventId":"e1","eventType":"test_passed","streamId":"s1","version":1,"timestamp":5,"data":{"testId":"t1"}}"#;
@@ -22,7 +23,18 @@ fn a_minimal_event_decodes_borrowed_with_its_defaults() {
 fn each_broken_rule_names_its_field() {
     let base: TestEvent<'_> = serde_json::from_str(MINIMAL).expect("decodes");
     type Break = fn(&mut TestEvent<'_>);
-    let cases: [(&str, Break); 11] = [
+    fn files(paths_and_lines: &[(&'static str, &'static str, &'static str)]) -> Option<CoverageData<'static>> {
+        let file = |(path, covered, instrumented): &(&'static str, &'static str, &'static str)| CoverageFile {
+            path: Text::from(*path),
+            covered: Text::from(*covered),
+            instrumented: Text::from(*instrumented),
+        };
+        Some(CoverageData { files: paths_and_lines.iter().map(file).collect(), ..CoverageData::default() })
+    }
+    fn percentage(percentage: f64) -> Option<CoverageData<'static>> {
+        Some(CoverageData { percentage: Some(percentage), ..CoverageData::default() })
+    }
+    let cases: [(&str, Break); 19] = [
         ("eventId", |e| e.event_id = Text::from(String::new())),
         ("eventId", |e| e.event_id = Text::from("x".repeat(129))),
         ("streamId", |e| e.stream_id = Text::from("x".repeat(257))),
@@ -37,11 +49,28 @@ fn each_broken_rule_names_its_field() {
             e.event_type = EventType::TestSuiteStarted;
             e.data.test_suite_id = Some(Text::from(String::new()));
         }),
+        ("data.coverage.percentage", |e| e.data.coverage = percentage(100.1)),
+        ("data.coverage.percentage", |e| e.data.coverage = percentage(-0.1)),
+        ("data.coverage.percentage", |e| e.data.coverage = percentage(f64::NAN)),
+        ("data.coverage.files[1].covered", |e| e.data.coverage = files(&[("a", "1", "1"), ("b", "2-", "2")])),
+        ("data.coverage.files[0].instrumented", |e| e.data.coverage = files(&[("a", "1", "0-4")])),
+        ("data.coverage.files[1].path", |e| e.data.coverage = files(&[("a", "", ""), ("", "1", "1")])),
+        ("data.coverage.files", |e| e.data.coverage = files(&[("a", "", ""); 5_001])),
+        ("data.coverage.files[4999].covered", |e| {
+            let mut coverage = files(&[("a", "", ""); 5_000]).expect("is there");
+            coverage.files[4_999].covered = Text::from("x");
+            e.data.coverage = Some(coverage);
+        }),
     ];
     for (field, break_it) in cases {
         let mut event = base.clone();
         break_it(&mut event);
         assert_eq!(event.check(&Limits::default()).expect_err(field).field, field);
+    }
+    for fine in [percentage(0.0), percentage(100.0), files(&[("a", "", ""); 5_000]), files(&[("a", "1-4,7", "9,1-4")])]
+    {
+        let event = TestEvent { data: EventData { coverage: fine, ..base.data.clone() }, ..base.clone() };
+        assert_eq!(event.check(&Limits::default()), Ok(()));
     }
 }
 
