@@ -59,6 +59,41 @@ async fn a_report_sent_twice_is_the_same_events() {
     }
 }
 
+/// A report of coverage is told from one of tests by its beginning, and becomes one session of its flag.
+#[tokio::test(flavor = "multi_thread")]
+async fn coverage_is_taken_with_its_flag_and_seen_from_its_root() {
+    let ingest = start(|_| ());
+    let lcov = "SF:/ci/web/src/a.ts\nDA:1,1\nDA:2,0\nend_of_record\n";
+    let cobertura = "<coverage><sources><source>/ci/web/src</source></sources><class filename='a.ts'>\
+                     <line number='1' hits='0'/><line number='3' hits='1'/></class></coverage>";
+    let mut streams = Vec::new();
+    for (report, format, flag, lines) in [
+        (lcov, "lcov", "unit", json!({"files": 1, "linesCovered": 1, "linesTotal": 2})),
+        (lcov, "lcov", "e2e", json!({"files": 1, "linesCovered": 1, "linesTotal": 2})),
+        (cobertura, "cobertura", "unit", json!({"files": 1, "linesCovered": 1, "linesTotal": 2})),
+    ] {
+        for named in ["auto", format] {
+            let path = format!("reports?run=r1&project=web&root=%2Fci%2Fweb&flag={flag}&format={named}");
+            let (status, _, said) = ask(ingest.post(&path, report)).await;
+            assert_eq!((status.as_u16(), &said["format"], &said["coverage"]), (202, &json!(format), &lines), "{said}");
+            let items = ingest.items(&said["positions"]);
+            let event = decode_event(&items[0], &Limits::default()).expect("is acceptable");
+            let coverage = event.data.coverage.as_ref().expect("says it");
+            assert_eq!((items.len(), coverage.flag.as_deref()), (1, Some(flag)));
+            assert_eq!(coverage.files[0].path.as_str(), "src/a.ts");
+            streams.push(event.stream_id.to_string());
+        }
+    }
+    assert!(streams.chunks(2).all(|same| same[0] == same[1]), "{streams:?}");
+    streams.dedup();
+    assert_eq!(streams.len(), 3, "{streams:?}");
+    let (status, _, said) =
+        ask(ingest.post("reports?run=r1", "<testsuite name='s'><testcase name='t'/></testsuite>")).await;
+    assert!(status == 202 && said.get("coverage").is_none(), "{said}");
+    let (status, _, said) = ask(ingest.post("reports?run=r1", "<coverage clover='3.2.0'><project/></coverage>")).await;
+    assert!(status == 422 && said["error"].as_str().is_some_and(|error| error.contains("a Clover report")), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_taken_is_named() {
     let ingest = start(|_| ());

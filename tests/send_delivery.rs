@@ -291,13 +291,56 @@ fn events_come_from_standard_input_between_the_announcements() {
     assert_eq!(id(&requests[0]), id(&requests[2]), "every shard announces the same");
 }
 
+/// What is sent of a coverage report, and what is said of it.
+#[test]
+fn coverage_goes_with_its_flag_and_the_root_of_its_paths() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("is there");
+    std::fs::create_dir_all(root.join("app/.git")).expect("makes");
+    for (name, report) in [
+        ("app/coverage.info", "SF:a.c\nDA:1,1\nend_of_record\n"),
+        ("app/odd.info", "by a tool that nobody knows"),
+        ("app/coverage.xml", "<?xml version='1.0'?><coverage/>"),
+        ("app/junit.xml", REPORT),
+    ] {
+        std::fs::write(root.join(name), report).expect("writes");
+    }
+    let peer = Peer::new(Does::Answers(
+        202,
+        "",
+        r#"{"format":"lcov","events":1,"coverage":{"files":12,"linesCovered":840,"linesTotal":1002}}"#,
+    ));
+    let sent = ["--to", &peer.url, "--run", "r1", "--flag", "unit"];
+    let files = ["coverage.info", "odd.info", "coverage.xml", "junit.xml"];
+    let call = send(&root.join("app"), &[], &[&sent[..], &files].concat(), "");
+    assert_eq!(call.code, Some(0), "{call:?}");
+    assert!(call.err.contains("coverage.info: lcov, 12 files, 840 of 1,002 lines covered (83.8 %)\n"), "{call:?}");
+    let requests = peer.requests();
+    let encoded: String = url_encoded(root.join("app").to_str().expect("is text"));
+    let line = |query: &str| format!("POST /v1/reports?{query} HTTP/1.1");
+    let of_coverage = |format: &str| line(&format!("format={format}&run=r1&flag=unit&root={encoded}"));
+    let expected = [of_coverage("auto"), of_coverage("lcov"), of_coverage("auto"), line("format=auto&run=r1")];
+    assert_eq!(lines(&requests), expected);
+    let explicit = [&sent[..], &["--format", "cobertura", "--root", "/ci/shop", "coverage.xml"]].concat();
+    assert_eq!(send(&root.join("app"), &[], &explicit, "").code, Some(0));
+    let requests = peer.requests();
+    let last = requests.last().expect("came").line.clone();
+    assert_eq!(last, line("format=cobertura&run=r1&flag=unit&root=%2Fci%2Fshop"));
+}
+
+fn url_encoded(path: &str) -> String {
+    let mut url = reqwest::Url::parse("http://x/").expect("a URL");
+    url.query_pairs_mut().append_pair("p", path);
+    url.query().and_then(|query| query.strip_prefix("p=")).expect("has it").to_owned()
+}
+
 #[test]
 fn odd_calls_are_explained_and_fail_only_strict_builds() {
     let folder = folder();
     std::fs::write(folder.path().join("notes.txt"), "hello").expect("writes");
     for (arguments, said) in [
         (&["nothing-here*.xml"] as &[&str], "no file of this pattern"),
-        (&["notes.txt"], "neither JUnit XML nor TestEvent JSON"),
+        (&["notes.txt"], "neither a report (JUnit XML, LCOV, Cobertura XML) nor TestEvent JSON"),
         (&[], "nothing to send"),
         (&["--final"], "give --run"),
     ] {

@@ -36,9 +36,22 @@ pub(super) fn content_hash(context: &Context, input: &[u8]) -> String {
     hex(&hasher)
 }
 
+/// [`content_hash`] of a coverage report: the same bytes under another flag are another session.
+pub(super) fn session_hash(context: &Context, input: &[u8]) -> String {
+    let hash = content_hash(context, input);
+    match context.flag.as_deref().filter(|flag| !flag.is_empty()) {
+        None => hash,
+        Some(flag) => hex(blake3::Hasher::new().update(hash.as_bytes()).update(flag.as_bytes())),
+    }
+}
+
 /// The stream of a report.
 pub(super) fn stream_id(context: &Context, input: &[u8], limits: &Limits) -> String {
-    let hash = content_hash(context, input);
+    stream_of(context, &content_hash(context, input), limits)
+}
+
+/// The stream of a report with such a hash.
+pub(super) fn stream_of(context: &Context, hash: &str, limits: &Limits) -> String {
     // A slash inside a name must not look like the border between two.
     let escaped = |name: &str| name.replace('%', "%25").replace('/', "%2F");
     let project = escaped(&context.project);

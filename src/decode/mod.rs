@@ -2,7 +2,8 @@
 //!
 //! Contract: pure functions of bytes, limits and context; no clock, no I/O. [`event`] reads TestEvent JSON, [`batch`] finds
 //! the items of a request body, [`decode`] turns a finished report of some [`Format`] into events with stable identities.
-//! A format is one file here and one arm in [`decode`]; what all of them share stands in [`report`].
+//! A format is one file here and one arm in [`decode`]; what those of tests share stands in [`report`], those of coverage in
+//! [`coverage`].
 //!
 //! # Invariants
 //! The same bytes in the same context give the same events, byte for byte. A report is never refused for one bad part:
@@ -12,11 +13,19 @@
 //! O(bytes) time and memory; at most `Limits::batch_events` events a report.
 
 pub mod batch;
+mod cobertura;
+pub mod coverage;
+mod encoding;
 pub mod event;
 mod identity;
+mod issues;
 mod junit;
+mod lcov;
+mod paths;
 pub mod report;
+mod xml;
 
+use coverage::CoverageTotals;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -29,17 +38,23 @@ use weir_schemas::limits::Limits;
 pub enum Format {
     /// JUnit XML, in all its dialects.
     Junit,
+    /// Coverage as an LCOV tracefile.
+    Lcov,
+    /// Coverage as Cobertura XML.
+    Cobertura,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 1] = [Format::Junit];
+    pub const ALL: [Format; 3] = [Format::Junit, Format::Lcov, Format::Cobertura];
 
     /// The word in `?format=` and in `metadata.source`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Junit => "junit",
+            Format::Lcov => "lcov",
+            Format::Cobertura => "cobertura",
         }
     }
 }
@@ -52,7 +67,7 @@ impl fmt::Display for Format {
 
 /// The word names no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown report format `{0}`: known is junit")]
+#[error("unknown report format `{0}`")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for Format {
@@ -71,17 +86,25 @@ pub enum Sniffed {
     Report(Format),
 }
 
-/// What the bytes are by their beginning: `<` opens XML, `{` and `[` open JSON; `None` when it is neither.
+/// How much of the beginning is looked at: comments and a document type may stand before the first element.
+const SNIFFED_BYTES: usize = 64 << 10;
+
+/// What the bytes are by their beginning: `{` and `[` open JSON, `<` opens XML, whose first element tells the rest, and the
+/// first words of LCOV are its own; `None` when it is none of these.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Option<Sniffed> {
-    let utf16 = bytes.starts_with(b"\xFF\xFE<\0")
-        || bytes.starts_with(b"\xFE\xFF\0<")
-        || bytes.starts_with(b"<\0")
-        || bytes.starts_with(b"\0<");
-    match event::without_bom(bytes).trim_ascii_start().first() {
-        Some(b'{' | b'[') => Some(Sniffed::Events),
-        Some(b'<') => Some(Sniffed::Report(Format::Junit)),
-        _ if utf16 => Some(Sniffed::Report(Format::Junit)),
+    let beginning = &bytes[..bytes.len().min(SNIFFED_BYTES)];
+    let beginning =
+        [b"\xFF\xFE", b"\xFE\xFF"].iter().find_map(|mark| beginning.strip_prefix(*mark)).unwrap_or(beginning);
+    // What matters here is ASCII: of UTF-16 every other byte, whichever is first.
+    let wide = beginning.iter().take(2).any(|byte| *byte == 0);
+    let narrow: Vec<u8> = beginning.iter().copied().filter(|byte| !wide || *byte != 0).collect();
+    let text = String::from_utf8_lossy(event::without_bom(&narrow));
+    match text.trim_ascii_start().as_bytes().first()? {
+        b'{' | b'[' if !wide => Some(Sniffed::Events),
+        b'<' if xml::root(&text) == Some("coverage") => Some(Sniffed::Report(Format::Cobertura)),
+        b'<' => Some(Sniffed::Report(Format::Junit)),
+        _ if lcov::begins(&text) => Some(Sniffed::Report(Format::Lcov)),
         _ => None,
     }
 }
@@ -109,6 +132,10 @@ pub struct Context {
     pub framework: Option<String>,
     /// Who started the run.
     pub user: Option<String>,
+    /// Which kind of tests covered (unit, e2e, …): the same coverage under another flag is another session.
+    pub flag: Option<String>,
+    /// The repository's root on the machine that wrote the report: what source files' paths begin with there.
+    pub root: Option<String>,
     /// When the report came in, epoch ms: the time of whatever has no absolute time of its own.
     pub received_at_ms: u64,
 }
@@ -165,16 +192,25 @@ pub struct Decoded {
     pub events: Vec<TestEvent<'static>>,
     /// What was not as it should be, in the order of the lines.
     pub issues: Vec<Issue>,
+    /// What a report of coverage says in all; `None` of any other.
+    pub coverage: Option<CoverageTotals>,
 }
 
 /// Turns a whole report into events: one stream with stable identities (`events.md`, reports over HTTP), each suite
-/// started and completed in it.
+/// started and completed in it; of coverage, one session.
 #[must_use]
 pub fn decode(format: Format, input: &[u8], limits: &Limits, context: &Context) -> Decoded {
-    let (report, issues) = match format {
-        Format::Junit => junit::read(input, limits),
+    let (report, mut issues) = match format {
+        Format::Junit => {
+            let (report, issues) = junit::read(input, limits);
+            let events = report::events(&report, format, input, limits, context);
+            return Decoded { events, issues, coverage: None };
+        }
+        Format::Lcov => lcov::read(input),
+        Format::Cobertura => cobertura::read(input, limits),
     };
-    Decoded { events: report::events(&report, format, input, limits, context), issues }
+    let (events, totals) = coverage::events(report, format, input, limits, context, &mut issues);
+    Decoded { events, issues, coverage: Some(totals) }
 }
 
 #[cfg(test)]
@@ -184,6 +220,9 @@ mod tests {
     #[test]
     fn the_beginning_tells_reports_from_events() {
         let report = Some(Sniffed::Report(Format::Junit));
+        let (lcov, cobertura) = (Some(Sniffed::Report(Format::Lcov)), Some(Sniffed::Report(Format::Cobertura)));
+        let utf16 = |text: &str| [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let (wide_lcov, wide_cobertura): (Vec<u8>, Vec<u8>) = (utf16("TN:\r\nSF:a"), utf16("<?xml?><coverage>"));
         for (bytes, expected) in [
             (b"\xEF\xBB\xBF \n<?xml version='1.0'?>".as_slice(), report),
             (b"<testsuite/>", report),
@@ -193,6 +232,16 @@ mod tests {
             (b"[{}]", Some(Sniffed::Events)),
             (b"", None),
             (b"ok 1 - passes", None),
+            (b"TN:\nSF:a.c\n", lcov),
+            (b"\xEF\xBB\xBF# made by hand\r\n\r\nSF:a.c\r\n", lcov),
+            (b"  VER:1\n", lcov),
+            (b"SF is no record", None),
+            (b"<?xml version='1.0'?>\n<!DOCTYPE coverage SYSTEM 'x'>\n<!-- <a> -->\n<coverage>", cobertura),
+            (b"<coverage/>", cobertura),
+            (b"<coverages/>", report),
+            (b"<testsuite name='<coverage>'/>", report),
+            (&wide_lcov, lcov),
+            (&wide_cobertura, cobertura),
         ] {
             assert_eq!(sniff(bytes), expected, "{bytes:?}");
         }

@@ -313,7 +313,7 @@ fn whole_ms(ms: f64) -> u64 {
     ms.clamp(0.0, 9e15) as u64
 }
 
-fn metadata(format: Format, context: &Context, limits: &Limits) -> Metadata<'static> {
+pub(super) fn metadata(format: Format, context: &Context, limits: &Limits) -> Metadata<'static> {
     let text = |value: &Option<String>| {
         let value = value.as_deref().filter(|value| !value.is_empty())?;
         Some(Text::from(cut(value, limits.name).into_owned()))

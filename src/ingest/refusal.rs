@@ -209,7 +209,9 @@ impl Refusal {
             }
             Refusal::Query { remedy, .. } => Some(remedy),
             Refusal::WaitForOne(_) => Some("send events one by one, or without wait"),
-            Refusal::Report(_) => Some("name the format with format=junit, or send TestEvent JSON to /v1/events"),
+            Refusal::Report(_) => {
+                Some("name the format (junit, lcov, cobertura), or send TestEvent JSON to /v1/events")
+            }
             Refusal::Log(_) => Some("see the server's log; it takes nothing until it is started again"),
             Refusal::Compression { .. } | Refusal::BrokenOff(_) => None,
         }

@@ -1,9 +1,11 @@
-//! `POST /v1/reports`: a whole report of a test runner, decoded here into events.
+//! `POST /v1/reports`: a whole report of a test runner or a coverage tool, decoded here into events.
 //!
 //! Contract: the query names the run (`run`, required) and what else is known (`project`, `shard`, `branch`, `commit`,
-//! `worker`, `attempt`, `variant`, `framework`, `user`), and `format` (default `auto`: by the first bytes). 202 once the
-//! log has the events durably: `{"format", "project", "run", "url", "events", "cases", "issueCount", "issues": [{"line",
-//! "kind", "message"}], "positions"}`. Ids are stable, so a report that is sent again is all duplicates.
+//! `worker`, `attempt`, `variant`, `framework`, `user`; of coverage also `flag` and the `root` that its paths begin with), and
+//! `format` (default `auto`: by the first bytes). 202 once the log has the events durably: `{"format", "project", "run",
+//! "url", "events", "cases", "coverage": {"files", "linesCovered", "linesTotal"}, "issueCount", "issues": [{"line", "kind",
+//! "message"}], "positions"}`, `coverage` of a coverage report only. Ids are stable, so a report that is sent again is all
+//! duplicates.
 //!
 //! # Failure
 //! A report is never refused for one bad part: what could be read is taken and the rest is listed in `issues`. Only when
@@ -14,6 +16,7 @@ use super::query::Parameters;
 use super::refusal::Refusal;
 use super::room::Share;
 use super::{Ingest, observe, off_the_runtime};
+use crate::decode::coverage::CoverageTotals;
 use crate::decode::{Context, Decoded, Format, Issue, Sniffed, decode, sniff};
 use crate::log::NewRecord;
 use axum::Json;
@@ -31,14 +34,28 @@ use weir_schemas::event::{DEFAULT_PROJECT, EventType};
 /// At most so many issues are listed in an answer; `issueCount` has them all.
 const ISSUES_LISTED_MAX: usize = 200;
 
-const KNOWN: [&str; 11] =
-    ["format", "project", "run", "shard", "branch", "commit", "worker", "attempt", "variant", "framework", "user"];
+const KNOWN: [&str; 13] = [
+    "format",
+    "project",
+    "run",
+    "shard",
+    "branch",
+    "commit",
+    "worker",
+    "attempt",
+    "variant",
+    "framework",
+    "user",
+    "flag",
+    "root",
+];
 
 /// A report as records.
 struct Read {
     format: Format,
     records: Vec<NewRecord>,
     cases: usize,
+    coverage: Option<CoverageTotals>,
     issues: Vec<Issue>,
     /// For the bytes of the records.
     share: Share,
@@ -69,10 +86,13 @@ pub(super) async fn post(
     let positions = ingest.append(read.records).await?;
     drop(read.share);
     let url = base_url(&ingest.public_url, &headers) + &(ingest.run_path)(&project, &run);
-    let said = json!({
+    let mut said = json!({
         "format": read.format, "project": project, "run": run, "url": url, "events": events, "cases": read.cases,
         "issueCount": read.issues.len(), "issues": listed(&read.issues), "positions": placed(&positions),
     });
+    if let Some(coverage) = read.coverage {
+        said["coverage"] = json!(coverage);
+    }
     Ok((StatusCode::ACCEPTED, Json(said)).into_response())
 }
 
@@ -124,6 +144,8 @@ fn context(parameters: &mut Parameters) -> Result<Context, Refusal> {
         variant: parameters.text("variant"),
         framework: parameters.text("framework"),
         user: parameters.text("user"),
+        flag: parameters.text("flag"),
+        root: parameters.text("root"),
         received_at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
     })
 }
@@ -135,7 +157,7 @@ fn read(ingest: &Ingest, format: Option<Format>, bytes: &[u8], context: &Context
         Some(Sniffed::Events) => return Err(Refusal::Report("it is JSON, which no report format here is".to_owned())),
         None => return Err(Refusal::Report("its beginning is that of no known format".to_owned())),
     };
-    let Decoded { events, issues } = decode(format, bytes, &ingest.limits, context);
+    let Decoded { events, issues, coverage } = decode(format, bytes, &ingest.limits, context);
     let mut share = ingest.room.share();
     let mut held = 0;
     let mut records = Vec::with_capacity(events.len());
@@ -147,7 +169,7 @@ fn read(ingest: &Ingest, format: Option<Format>, bytes: &[u8], context: &Context
         records.push(NewRecord { partition, payload: Bytes::from(payload) });
     }
     let cases = events.iter().filter(|event| event.event_type == EventType::TestCaseCompleted).count();
-    Ok(Read { format, records, cases, issues, share })
+    Ok(Read { format, records, cases, coverage, issues, share })
 }
 
 /// How the sender reaches this server: as configured, else as it did.

@@ -120,7 +120,7 @@ pub(super) async fn reports(files: Vec<Input>, client: Client, ending: Shutdown)
         let origin = Origin { project: Some("reports".to_owned()), run, ..Origin::default() };
         let read = tokio::task::spawn_blocking(move || file.read()).await;
         let parcels = match read {
-            Ok(Ok(bytes)) => Packer::new(origin, None).pack(&title, &bytes, Format::Auto),
+            Ok(Ok(bytes)) => Packer::new(origin, None, None).pack(&title, &bytes, Format::Auto),
             Ok(Err(error)) => {
                 say::note(&format!("{title}: {error}"));
                 continue;

@@ -27,6 +27,8 @@ pub struct Origin {
     pub user: Option<String>,
     /// The machine.
     pub worker: Option<String>,
+    /// The repository's root on it.
+    pub root: Option<String>,
 }
 
 /// A CI system, and where it says what. `{NAME}` stands for a variable, `{NAME+1}` for one that counts from 0.
@@ -42,6 +44,7 @@ struct System {
     attempt: &'static [&'static str],
     user: &'static [&'static str],
     worker: &'static [&'static str],
+    root: &'static [&'static str],
 }
 
 const SYSTEMS: [System; 4] = [
@@ -56,6 +59,7 @@ const SYSTEMS: [System; 4] = [
         attempt: &["{GITHUB_RUN_ATTEMPT}"],
         user: &["{GITHUB_ACTOR}"],
         worker: &["{RUNNER_NAME}"],
+        root: &["{GITHUB_WORKSPACE}"],
     },
     System {
         name: "GitLab CI",
@@ -68,6 +72,7 @@ const SYSTEMS: [System; 4] = [
         attempt: &[],
         user: &["{GITLAB_USER_LOGIN}"],
         worker: &["{CI_RUNNER_DESCRIPTION}"],
+        root: &["{CI_PROJECT_DIR}"],
     },
     System {
         name: "Jenkins",
@@ -80,6 +85,7 @@ const SYSTEMS: [System; 4] = [
         attempt: &[],
         user: &["{BUILD_USER_ID}", "{CHANGE_AUTHOR}"],
         worker: &["{NODE_NAME}"],
+        root: &["{WORKSPACE}"],
     },
     System {
         name: "Buildkite",
@@ -92,6 +98,7 @@ const SYSTEMS: [System; 4] = [
         attempt: &["{BUILDKITE_RETRY_COUNT+1}"],
         user: &["{BUILDKITE_BUILD_CREATOR}"],
         worker: &["{BUILDKITE_AGENT_NAME}"],
+        root: &["{BUILDKITE_BUILD_CHECKOUT_PATH}"],
     },
 ];
 
@@ -113,6 +120,7 @@ pub fn read(environment: &BTreeMap<String, String>) -> Origin {
         attempt: first(system.attempt),
         user: first(system.user),
         worker: first(system.worker),
+        root: first(system.root),
     }
 }
 
@@ -129,6 +137,7 @@ pub fn table() -> String {
             ("attempt", system.attempt),
             ("user", system.user),
             ("worker", system.worker),
+            ("root", system.root),
         ];
         // Writing to a string cannot fail.
         let _written = writeln!(out, "  {} (where {} is set)", system.name, system.mark);
@@ -180,7 +189,7 @@ mod tests {
     fn origin(parts: [&str; 8]) -> Origin {
         let [project, run, branch, commit, shard, attempt, user, worker] =
             parts.map(|part| (!part.is_empty()).then(|| part.to_owned()));
-        Origin { project, run, branch, commit, shard, attempt, user, worker }
+        Origin { project, run, branch, commit, shard, attempt, user, worker, root: None }
     }
 
     #[test]
@@ -202,6 +211,8 @@ mod tests {
         vars.insert("GITHUB_HEAD_REF".to_owned(), String::new());
         vars.insert("GITHUB_REF_NAME".to_owned(), "main".to_owned());
         assert_eq!(read(&vars).branch.as_deref(), Some("main"), "outside pull requests it is set and empty");
+        vars.insert("GITHUB_WORKSPACE".to_owned(), "/home/runner/work/web/web".to_owned());
+        assert_eq!(read(&vars).root.as_deref(), Some("/home/runner/work/web/web"));
     }
 
     #[test]

@@ -50,6 +50,22 @@ pub struct Receipt {
     pub issue_count: usize,
     /// Some of it.
     pub issues: Vec<Issue>,
+    /// What kind of report it was.
+    pub format: String,
+    /// What a report of coverage says in all.
+    pub coverage: Option<Coverage>,
+}
+
+/// How much of the code ran, by a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Coverage {
+    /// Files with lines that could have run.
+    pub files: u64,
+    /// Lines that ran.
+    pub lines_covered: u64,
+    /// Lines that could have run.
+    pub lines_total: u64,
 }
 
 impl Receipt {

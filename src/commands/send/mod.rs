@@ -60,6 +60,21 @@ pub struct Args {
     strict: bool,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    coverage: CoverageArgs,
+}
+
+/// What is known of coverage reports.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Coverage reports")]
+pub struct CoverageArgs {
+    /// The kind of tests that covered: unit, e2e, …; each kind is merged by itself
+    #[arg(long, value_name = "NAME")]
+    flag: Option<String>,
+    /// The repository's root: paths in the report that begin with it are seen from there [default: as the CI system
+    /// says, else the Git work tree around the current folder]
+    #[arg(long, value_name = "DIR")]
+    root: Option<String>,
 }
 
 /// What is known of the run.
@@ -99,6 +114,7 @@ const EXAMPLES: &str = "\
 Examples:
   weir send --project web --run 17 junit.xml
   weir send 'target/surefire-reports/*.xml'             # in a CI job: run, branch, commit … are known
+  weir send coverage.info --flag unit                   # coverage: LCOV or Cobertura
   weir send --shards 4 report.xml                       # each of four shards says that there are four
   weir send --final                                     # the last job says that the run is over
   my-reporter | weir send -                             # events, one a line
@@ -141,7 +157,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// What was given, else what the CI system says.
-fn given(args: &RunArgs, ci: Origin) -> Origin {
+fn given(args: &RunArgs, root: Option<&str>, ci: Origin) -> Origin {
     let RunArgs { project, run, branch, commit, shard, attempt, user, worker, variant: _ } = args.clone();
     Origin {
         project: project.or(ci.project),
@@ -152,7 +168,15 @@ fn given(args: &RunArgs, ci: Origin) -> Origin {
         attempt: attempt.map(|attempt| attempt.to_string()).or(ci.attempt),
         user: user.or(ci.user),
         worker: worker.or(ci.worker),
+        root: root.map(str::to_owned).or(ci.root).or_else(work_tree),
     }
+}
+
+/// The Git work tree around the current folder; where there is none, that folder.
+fn work_tree() -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let root = here.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&here);
+    root.to_str().map(str::to_owned)
 }
 
 /// The run of files that somebody sends by hand without naming one.

@@ -1,7 +1,7 @@
 //! Parcels: files as the requests in which they go to the server.
 //!
-//! Contract: [`Packer`] turns the bytes of a file into [`Parcel`]s, each one request, compressed. Reports (JUnit XML) go as
-//! they are, with what is known of the run in the query. Events (JSON, one a line or in an array) go in parts of at most
+//! Contract: [`Packer`] turns the bytes of a file into [`Parcel`]s, each one request, compressed. Reports (JUnit XML, LCOV, Cobertura
+//! XML) go as they are, with what is known of the run in the query. Events (JSON, one a line or in an array) go in parts of at most
 //! [`PART_ITEMS_MAX`]; where an event does not say its run, project, branch and so on, what is known of the run is filled
 //! in, and everything else of it stays as it was, byte for byte. `run_started` and `run_completed` bear ids that depend
 //! only on project, run and attempt: every shard may send them, the first one counts.
@@ -11,6 +11,7 @@
 
 use super::ci::Origin;
 use crate::decode::batch::{BodyError, split_batch};
+use crate::decode::{Format as Report, Sniffed, sniff};
 use bytes::Bytes;
 use reqwest::Url;
 use serde_json::value::{RawValue, to_raw_value};
@@ -43,10 +44,14 @@ pub struct Parcel {
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Told by the first character
+    /// Told by how it begins, else by its name
     Auto,
     /// JUnit XML
     Junit,
+    /// Coverage: an LCOV tracefile
+    Lcov,
+    /// Coverage: Cobertura XML
+    Cobertura,
     /// TestEvents as JSON: one a line, or an array
     Events,
 }
@@ -58,7 +63,7 @@ pub enum PackError {
     #[error("is empty")]
     Empty,
     /// It is no known format.
-    #[error("is neither JUnit XML nor TestEvent JSON (say --format if it is)")]
+    #[error("is neither a report (JUnit XML, LCOV, Cobertura XML) nor TestEvent JSON; say --format if it is")]
     Unknown,
     /// It is larger than the server takes.
     #[error("has {bytes} bytes, and a report may have at most {REPORT_BYTES_MAX}")]
@@ -78,12 +83,13 @@ pub enum PackError {
 pub struct Packer {
     origin: Origin,
     variant: Option<String>,
+    flag: Option<String>,
 }
 
 impl Packer {
-    /// For a run of which so much is known.
-    pub fn new(origin: Origin, variant: Option<String>) -> Packer {
-        Packer { origin, variant }
+    /// For a run of which so much is known, and the flag of its coverage.
+    pub fn new(origin: Origin, variant: Option<String>, flag: Option<String>) -> Packer {
+        Packer { origin, variant, flag }
     }
 
     /// The project of the parcels.
@@ -101,18 +107,29 @@ impl Packer {
     /// # Errors
     /// The file is nothing that a server would take.
     pub fn pack(&self, title: &str, bytes: &[u8], format: Format) -> Result<Vec<Parcel>, PackError> {
+        let report = |format, word| self.pack_report(title, bytes, format, word).map(|parcel| vec![parcel]);
         match format {
-            Format::Junit => self.pack_report(title, bytes).map(|parcel| vec![parcel]),
+            Format::Junit => report(Report::Junit, Report::Junit.as_str()),
+            Format::Lcov => report(Report::Lcov, Report::Lcov.as_str()),
+            Format::Cobertura => report(Report::Cobertura, Report::Cobertura.as_str()),
             Format::Events => self.pack_events(title, bytes),
-            Format::Auto => self.pack(title, bytes, sniff(bytes)?),
+            Format::Auto => match (sniff(bytes), by_name(title)) {
+                (Some(Sniffed::Events), _) => self.pack_events(title, bytes),
+                // What it is by its beginning the server sees as well, and it may know more.
+                (Some(Sniffed::Report(format)), _) => report(format, "auto"),
+                (None, _) if bytes.trim_ascii().is_empty() => Err(PackError::Empty),
+                (None, Some(format)) => report(format, format.as_str()),
+                (None, None) => Err(PackError::Unknown),
+            },
         }
     }
 
-    fn pack_report(&self, title: &str, bytes: &[u8]) -> Result<Parcel, PackError> {
+    fn pack_report(&self, title: &str, bytes: &[u8], format: Report, word: &str) -> Result<Parcel, PackError> {
         if bytes.len() > REPORT_BYTES_MAX {
             return Err(PackError::TooLarge { bytes: bytes.len() });
         }
-        let Origin { project, run, branch, commit, shard, attempt, user, worker } = &self.origin;
+        let Origin { project, run, branch, commit, shard, attempt, user, worker, root } = &self.origin;
+        let covers = format != Report::Junit;
         let known = [
             ("project", project),
             ("run", run),
@@ -123,11 +140,16 @@ impl Packer {
             ("user", user),
             ("worker", worker),
             ("variant", &self.variant),
+            ("flag", if covers { &self.flag } else { &None }),
+            ("root", if covers { root } else { &None }),
         ];
-        let mut url = Url::parse("http://weir/v1/reports?format=auto").expect("a URL");
-        url.query_pairs_mut().extend_pairs(known.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
+        let mut url = Url::parse("http://weir/v1/reports").expect("a URL");
+        url.query_pairs_mut()
+            .append_pair("format", word)
+            .extend_pairs(known.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
         let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        parcel(title.to_owned(), path, "application/xml", bytes)
+        let content_type = if format == Report::Lcov { "text/plain" } else { "application/xml" };
+        parcel(title.to_owned(), path, content_type, bytes)
     }
 
     fn pack_events(&self, title: &str, bytes: &[u8]) -> Result<Vec<Parcel>, PackError> {
@@ -168,7 +190,7 @@ impl Packer {
             Some(metadata) => serde_json::from_str(metadata.get())?,
             None => BTreeMap::new(),
         };
-        let Origin { project, run, branch, commit, shard, attempt: _, user, worker } = &self.origin;
+        let Origin { project, run, branch, commit, shard, attempt: _, user, worker, root: _ } = &self.origin;
         fill(&mut event, "correlationId", run.as_deref())?;
         let known = [
             ("project", project),
@@ -242,17 +264,10 @@ impl Packer {
     }
 }
 
-/// Told by the first character.
-fn sniff(bytes: &[u8]) -> Result<Format, PackError> {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Err(PackError::Empty),
-        Some(b'<') => Ok(Format::Junit),
-        Some(b'{' | b'[') => Ok(Format::Events),
-        // The server knows other encodings of XML.
-        Some(0xff | 0xfe) => Ok(Format::Junit),
-        Some(_) => Err(PackError::Unknown),
-    }
+/// What a file is that only its name tells.
+fn by_name(title: &str) -> Option<Report> {
+    let ending = title.rsplit_once('.')?.1.to_ascii_lowercase();
+    matches!(ending.as_str(), "info" | "lcov").then_some(Report::Lcov)
 }
 
 fn fill(
@@ -278,7 +293,11 @@ mod tests {
 
     fn packer() -> Packer {
         let some = |text: &str| Some(text.to_owned());
-        Packer::new(Origin { project: some("web"), run: some("r 9"), branch: some("main"), ..Origin::default() }, None)
+        Packer::new(
+            Origin { project: some("web"), run: some("r 9"), branch: some("main"), ..Origin::default() },
+            None,
+            None,
+        )
     }
 
     fn opened(parcel: &Parcel) -> String {
@@ -348,7 +367,7 @@ mod tests {
         let started = |packer: &Packer, at| event(&packer.run_started("r", 4, at).expect("packs"));
         assert_eq!(started(&packer(), 1), started(&packer(), 2));
         let again = Origin { attempt: Some("2".to_owned()), ..packer().origin };
-        assert_ne!(started(&packer(), 1), started(&Packer::new(again, None), 1), "a rerun begins anew");
+        assert_ne!(started(&packer(), 1), started(&Packer::new(again, None, None), 1), "a rerun begins anew");
         assert_ne!(started(&packer(), 1), event(&packer().run_completed("r", 1).expect("packs")));
     }
 

@@ -1,6 +1,6 @@
 //! What `weir send` tells people, and whether all went well.
 
-use super::delivery::Receipt;
+use super::delivery::{Coverage, Receipt};
 use crate::commands::{Exit, Failure, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -51,6 +51,9 @@ impl Report {
         self.taken += 1;
         self.events += receipt.accepted();
         self.rejected += receipt.rejected();
+        if let Some(coverage) = &receipt.coverage {
+            say::note(&format!("{title}: {}, {}", receipt.format, in_words(coverage)));
+        }
         for rejected in receipt.rejected.iter().take(SHOWN_MAX) {
             let field = if rejected.field.is_empty() { String::new() } else { format!("{}: ", rejected.field) };
             say::note(&format!("{title}: event {} is not acceptable: {field}{}", rejected.index + 1, rejected.reason));
@@ -115,6 +118,36 @@ impl Report {
     }
 }
 
+/// `12 files, 840 of 1,002 lines covered (83.8 %)`
+fn in_words(coverage: &Coverage) -> String {
+    let Coverage { files, lines_covered, lines_total } = *coverage;
+    if lines_total == 0 {
+        return "no lines to cover in it".to_owned();
+    }
+    let files = match files {
+        0 => String::new(),
+        1 => "1 file, ".to_owned(),
+        files => format!("{} files, ", grouped(files)),
+    };
+    // Rounded down: only what is covered whole is 100 %.
+    let permille = u128::from(lines_covered) * 1_000 / u128::from(lines_total);
+    let (percent, rest) = (permille / 10, permille % 10);
+    format!("{files}{} of {} lines covered ({percent}.{rest} %)", grouped(lines_covered), grouped(lines_total))
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 2);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("--strict: {problems} problems, {spooled} kept in the spool, {rejected} events not acceptable")]
 struct Unwell {
@@ -127,4 +160,22 @@ struct Unwell {
 pub(super) fn bar(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {wide_msg}");
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_reads_well() {
+        for (files, lines_covered, lines_total, words) in [
+            (12, 840, 1_002, "12 files, 840 of 1,002 lines covered (83.8 %)"),
+            (1, 1, 1, "1 file, 1 of 1 lines covered (100.0 %)"),
+            (54_321, 1_234_566, 1_234_567, "54,321 files, 1,234,566 of 1,234,567 lines covered (99.9 %)"),
+            (0, 23, 31, "23 of 31 lines covered (74.1 %)"),
+            (0, 0, 0, "no lines to cover in it"),
+        ] {
+            assert_eq!(in_words(&Coverage { files, lines_covered, lines_total }), words);
+        }
+    }
 }

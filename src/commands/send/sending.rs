@@ -52,13 +52,13 @@ struct Packing {
 
 impl Sending {
     pub(super) fn new(args: Args, environment: &BTreeMap<String, String>) -> Sending {
-        let mut origin: Origin = given(&args.run, ci::read(environment));
+        let mut origin: Origin = given(&args.run, args.coverage.root.as_deref(), ci::read(environment));
         let knows_itself = args.format == Format::Events;
         if origin.run.is_none() && !knows_itself && !args.files.is_empty() {
             origin.run = Some(run_by_hand(environment, now_ms()));
         }
         let folder = args.spool.clone().unwrap_or_else(|| spool::default_folder(environment));
-        let packer = Arc::new(Packer::new(origin, args.run.variant.clone()));
+        let packer = Arc::new(Packer::new(origin, args.run.variant.clone(), args.coverage.flag.clone()));
         let spool = Spool::new(folder, spool::BYTES_MAX);
         let (now, to) = (Instant::now(), args.to.trim().to_owned());
         Sending {

@@ -20,15 +20,13 @@
 //! Each part that cannot be read is an issue with its line. Markup that breaks off ends the report there.
 
 mod case;
-mod encoding;
-mod issues;
 mod suite;
 mod values;
 
+use super::issues::Issues;
 use super::report::{Case, Repeats, Report};
-use super::{Format, Issue, IssueKind};
+use super::{Format, Issue, IssueKind, encoding, xml};
 use case::{Capped, OpenCase, PROBLEMS_MAX, Problem, Role};
-use issues::Issues;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 use std::collections::BTreeMap;
@@ -318,11 +316,11 @@ impl<'t> Parser<'t> {
                     continue;
                 }
             };
-            let (value, unknown) = values::attribute(&attribute.value);
+            let (value, unknown) = xml::attribute(&attribute.value);
             if unknown {
                 self.unknown_entity();
             }
-            let (value, illegal) = values::legal(&value);
+            let (value, illegal) = xml::legal(&value);
             if illegal {
                 self.illegal_character();
             }
@@ -350,7 +348,7 @@ impl<'t> Parser<'t> {
 
     fn content(&mut self, text: &str) {
         let Some(sink) = self.sink() else { return };
-        let (text, illegal) = values::legal(text);
+        let (text, illegal) = xml::legal(text);
         sink.push(&text);
         if illegal {
             self.illegal_character();
@@ -359,7 +357,7 @@ impl<'t> Parser<'t> {
 
     fn reference(&mut self, name: &str) {
         let Some(sink) = self.sink() else { return };
-        match values::reference(name) {
+        match xml::reference(name) {
             Some(c) => self.content(c.encode_utf8(&mut [0; 4])),
             None => {
                 sink.push("&");

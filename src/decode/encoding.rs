@@ -1,4 +1,4 @@
-//! The bytes of an XML file as text.
+//! The bytes of a report as text.
 //!
 //! Contract: a byte order mark decides, else the zero bytes of UTF-16, else the declaration. UTF-8, UTF-16, US-ASCII and
 //! the Latin-1 family are decoded. A declaration that the bytes contradict (`utf-16` over plain ASCII, as some .NET
@@ -10,7 +10,7 @@
 //! # Cost
 //! One validation of the bytes; UTF-8 is borrowed.
 
-use super::super::event::without_bom;
+use super::event::without_bom;
 use std::borrow::Cow;
 
 /// The text, and what is to be said about the way to it.

@@ -1,6 +1,6 @@
 //! The issues of one report: a bounded number, with their lines.
 
-use super::super::{Format, Issue, IssueKind};
+use super::{Format, Issue, IssueKind};
 use std::collections::BTreeMap;
 
 /// Issues of one kind that are told one by one; the rest is counted.

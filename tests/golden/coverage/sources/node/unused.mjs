@@ -1,0 +1,3 @@
+export function never() {
+  return 1;
+}
