@@ -92,6 +92,11 @@ async fn coverage_is_taken_with_its_flag_and_seen_from_its_root() {
     assert!(status == 202 && said.get("coverage").is_none(), "{said}");
     let (status, _, said) = ask(ingest.post("reports?run=r1", "<coverage clover='3.2.0'><project/></coverage>")).await;
     assert!(status == 422 && said["error"].as_str().is_some_and(|error| error.contains("a Clover report")), "{said}");
+    let (status, _, said) = ask(ingest.post("reports?run=r1&format=lcov", cobertura)).await;
+    assert!(
+        status == 422 && said["error"].as_str().is_some_and(|error| error.contains("not an LCOV report")),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

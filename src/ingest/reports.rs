@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::room::Share;
 use super::{Ingest, observe, off_the_runtime};
 use crate::decode::coverage::CoverageTotals;
-use crate::decode::{Context, Decoded, Format, Issue, Sniffed, decode, sniff};
+use crate::decode::{Context, Decoded, Format, Issue, IssueKind, Sniffed, decode, sniff};
 use crate::log::NewRecord;
 use axum::Json;
 use axum::body::Body;
@@ -79,8 +79,10 @@ pub(super) async fn post(
     drop(received);
     observe::report(read.format, read.records.len(), read.issues.len());
     let events = read.records.len();
-    if events == 0 && !read.issues.is_empty() {
-        let refusal = Refusal::Report(read.issues[0].message.clone());
+    // That it is something else altogether says more than what is wrong with its first line.
+    let worst = read.issues.iter().find(|issue| issue.kind == IssueKind::NotThisFormat).or(read.issues.first());
+    if let (0, Some(issue)) = (events, worst) {
+        let refusal = Refusal::Report(issue.message.clone());
         return Ok(unreadable(&refusal, &read));
     }
     let positions = ingest.append(read.records).await?;
