@@ -365,3 +365,19 @@ fn part(hits: &[Hit], ranges_max: usize) -> (Lines, Lines, usize) {
     }
     (covered, instrumented, hits.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_come_again_and_again_take_no_room() {
+        let mut report = CoverageReport::default();
+        let file = report.file("a");
+        for n in 0..1_000_000 {
+            report.add(file, &[Hit::new(n % 3_000 + 1, n == 700_000)]);
+        }
+        assert!(report.files[0].hits.len() < 10_000, "{}", report.files[0].hits.len());
+        assert_eq!(report.counted(), (1, 3_000));
+    }
+}

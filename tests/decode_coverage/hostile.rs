@@ -102,6 +102,9 @@ fn a_cobertura_line_counts_once_wherever_it_stands() {
         "<coverage><class name='shop.Cart'><line number='1' hits='1'/></class><line number='2' hits='1'/></coverage>",
     );
     assert!(nameless.events.is_empty());
+    let outside = "<coverage><line number='2' hits='1'/><class filename='a'><line number='1' hits='1'/></class>\
+                   <line number='3' hits='1'/></coverage>";
+    assert_eq!(in_short(&cobertura(outside)), ["a 1/1"]);
     says(&nameless, "the class `shop.Cart` names no file");
 }
 
