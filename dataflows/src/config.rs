@@ -38,6 +38,13 @@ pub struct Config {
     pub pattern_occurrences: usize,
     /// A failure pattern without news is forgotten after so long.
     pub pattern_memory_ms: u64,
+    /// What is said of one file and flag, or by one session of one flag, is kept apart up to so often; above, it is put together and
+    /// cannot be taken back.
+    pub coverage_said: usize,
+    /// The percentage that runs of a main branch are compared with is forgotten after so long.
+    pub coverage_memory_ms: u64,
+    /// The main branches, the first ones first.
+    pub main_branches: Vec<String>,
     /// Names of the topics, by their number in positions.
     pub topics: Vec<String>,
     /// Nothing at or past this time is emitted: the end of a bounded replay.
@@ -63,6 +70,9 @@ impl Default for Config {
             patterns_held: 16_384,
             pattern_occurrences: 10_000,
             pattern_memory_ms: 30 * DAY,
+            coverage_said: 1_000,
+            coverage_memory_ms: 30 * DAY,
+            main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             topics: vec!["weir.events".to_owned()],
             until: u64::MAX,
         }
@@ -74,9 +84,16 @@ impl Config {
     #[must_use]
     pub fn memory_ms(&self) -> u64 {
         let run = self.run_timeout_ms + self.run_grace_ms;
-        [run, self.stream_memory_ms, self.event_id_memory_ms, self.late_memory_ms, self.pattern_memory_ms]
-            .into_iter()
-            .fold(0, u64::max)
+        [
+            run,
+            self.stream_memory_ms,
+            self.event_id_memory_ms,
+            self.late_memory_ms,
+            self.pattern_memory_ms,
+            self.coverage_memory_ms,
+        ]
+        .into_iter()
+        .fold(0, u64::max)
     }
 
     /// Names everything that the views' rows depend on besides the input.

@@ -19,7 +19,7 @@ use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
-use crate::views::{failure_patterns, live_metrics, rejects, run_progress, suite_progress};
+use crate::views::{coverage, failure_patterns, live_metrics, rejects, run_progress, suite_progress};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -27,7 +27,8 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS,
+    COVERAGE, COVERAGE_SUMMARY, FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS, SUITE_PROGRESS,
+    TEST_RESULTS,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -78,7 +79,10 @@ fn render<'s>(
         Input::Event(_) => None,
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
-    let results = results(config, passed, phases.clone(), control.rules);
+    let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
+    let results = results(config, passed, phases.clone(), control.rules.clone());
+    let (coverage, coverage_summary) =
+        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules);
     let refusals = refusals.concat(results.refusals).concat(control.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
@@ -93,6 +97,8 @@ fn render<'s>(
 
     let mut outputs = Outputs::new();
     outputs.add(&RULES, control.rows);
+    outputs.add(&COVERAGE, coverage);
+    outputs.add(&COVERAGE_SUMMARY, coverage_summary);
     outputs.add(
         &RUN_PROGRESS,
         runs.clone().flat_map(|(output, time, diff)| match output {

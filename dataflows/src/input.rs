@@ -14,7 +14,7 @@
 mod extra;
 mod interner;
 
-pub use extra::Performance;
+pub use extra::{Coverage, CoveredFile, Performance};
 pub use interner::Interner;
 
 use extra::{Extra, extra};
@@ -304,6 +304,12 @@ impl Event {
     #[must_use]
     pub fn performance(&self) -> Option<&Arc<Performance>> {
         self.extra.as_ref().and_then(|extra| extra.performance.as_ref())
+    }
+
+    /// What it says is covered.
+    #[must_use]
+    pub fn coverage(&self) -> Option<&Arc<Coverage>> {
+        self.extra.as_ref().and_then(|extra| extra.coverage.as_ref())
     }
 
     /// The compact form of a decoded event.

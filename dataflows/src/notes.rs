@@ -38,9 +38,11 @@ pub struct RunNote {
     pub last_at: u64,
     /// Whether anything but withdrawals came: what keeps a run alive.
     pub active: bool,
-    /// Whether anything came that a shard says of its own work: a stream that only announces the run or its end is no
-    /// shard of it.
+    /// Whether anything came that a shard says of its own work: a stream that only announces the run or its end, or only
+    /// tells what was measured, is no shard of it.
     pub works: bool,
+    /// Whether coverage or resource use was told.
+    pub measures: bool,
     /// Whether `run_completed` came.
     pub completed: bool,
     /// What `run_started` announced, with where it stands: tests, shards.
@@ -114,6 +116,7 @@ impl RunNote {
             last_at: event.at.min(now),
             active: false,
             works: false,
+            measures: false,
             completed: false,
             announced: None,
             suites: Vec::new(),
@@ -133,8 +136,10 @@ impl RunNote {
         self.first_at = self.first_at.min(event.at.min(now));
         self.last_at = self.last_at.max(event.at.min(now));
         self.active |= event.kind != EventType::ResultWithdrawn;
-        self.works |=
-            !matches!(event.kind, EventType::ResultWithdrawn | EventType::RunStarted | EventType::RunCompleted);
+        let measures = matches!(event.kind, EventType::CoverageUpdated | EventType::PerformanceMeasured);
+        let announces = matches!(event.kind, EventType::RunStarted | EventType::RunCompleted);
+        self.measures |= measures;
+        self.works |= !measures && !announces && event.kind != EventType::ResultWithdrawn;
         match event.kind {
             EventType::RunCompleted => self.completed = true,
             EventType::RunStarted if self.announced.is_none_or(|(position, ..)| position < event.position) => {

@@ -106,8 +106,18 @@ pub fn view_index(name: &str) -> Option<usize> {
 }
 
 /// All views, in the order in which frames carry them. One line a view.
-pub const VIEWS: &[&View] =
-    &[&RUN_PROGRESS, &SUITE_PROGRESS, &TEST_RESULTS, &LIVE_METRICS, &FAILURE_PATTERNS, &MISSING, &REJECTS, &RULES];
+pub const VIEWS: &[&View] = &[
+    &RUN_PROGRESS,
+    &SUITE_PROGRESS,
+    &TEST_RESULTS,
+    &LIVE_METRICS,
+    &COVERAGE,
+    &COVERAGE_SUMMARY,
+    &FAILURE_PATTERNS,
+    &MISSING,
+    &REJECTS,
+    &RULES,
+];
 
 const fn column(name: &'static str, kind: Kind) -> Column {
     Column { name, kind }
@@ -250,6 +260,56 @@ pub const FAILURE_PATTERNS: View = View {
         column("last_seen_at", Kind::Time),
         column("sample_test", Kind::Str),
         column("sample_message", Kind::Str),
+    ],
+};
+
+/// What is covered of each file of each live run, by flag (the kind of tests; empty where none was named). A line is covered if
+/// any session of the run covers it, and counts if any session says so; a session is one attempt of one stream. `sessions`
+/// counts those that name the file; `percent` is null for a file without lines that count.
+pub const COVERAGE: View = View {
+    name: "coverage",
+    version: 1,
+    channel: "live_coverage",
+    key: 4,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("flag", Kind::Str),
+        column("file", Kind::Str),
+        column("lines_covered", Kind::Int),
+        column("lines_total", Kind::Int),
+        column("percent", Kind::Ratio),
+        column("sessions", Kind::Int),
+    ],
+};
+
+/// What is covered of each live run, by flag, and under `*` of all flags together, merged line by line.
+///
+/// `sessions_reported` of `sessions_expected` (the shards announced; null where none were): until they are equal the percentage
+/// is not the last word. `inexact`: a session gave a percentage without lines; without any lines `percent` is the mean of these.
+/// `trend` is in points against the percentage of the last finished run of the branch `compared_with`: the run's own if it is a
+/// main branch, else the first main branch of which there is one; as of when the run first said something under this flag.
+pub const COVERAGE_SUMMARY: View = View {
+    name: "coverage_summary",
+    version: 1,
+    channel: "live_coverage",
+    key: 3,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("flag", Kind::Str),
+        column("lines_covered", Kind::Int),
+        column("lines_total", Kind::Int),
+        column("percent", Kind::Ratio),
+        column("files", Kind::Int),
+        column("sessions_reported", Kind::Int),
+        column("sessions_expected", Kind::Int),
+        column("inexact", Kind::Bool),
+        column("trend", Kind::Ratio),
+        column("compared_with", Kind::Str),
+        column("branch", Kind::Str),
     ],
 };
 

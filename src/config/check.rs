@@ -96,6 +96,7 @@ fn log(config: &Config, rules: &mut Rules) {
         ("engine.stream_memory", engine.stream_memory),
         ("engine.event_id_memory", engine.event_id_memory),
         ("engine.pattern_memory", engine.pattern_memory),
+        ("engine.coverage_memory", engine.coverage_memory),
         ("engine.run_timeout and engine.run_grace together", longest_run(config)),
     ] {
         rules.require(log.retention_age > memory, "log.retention_age", || {
@@ -130,6 +131,7 @@ fn engine(config: &Config, rules: &mut Rules) {
         ("engine.event_id_memory", engine.event_id_memory),
         ("engine.late_memory", engine.late_memory),
         ("engine.pattern_memory", engine.pattern_memory),
+        ("engine.coverage_memory", engine.coverage_memory),
     ] {
         rules.some_period(key, period);
     }

@@ -90,6 +90,8 @@ impl Config {
             event_id_memory_ms: engine.event_id_memory.ms(),
             late_memory_ms: engine.late_memory.ms(),
             pattern_memory_ms: engine.pattern_memory.ms(),
+            coverage_memory_ms: engine.coverage_memory.ms(),
+            main_branches: engine.main_branches.clone(),
             failure_patterns: engine.failure_patterns,
             patterns_held: engine.patterns_held,
             rejects: engine.rejects,

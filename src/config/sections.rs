@@ -118,6 +118,10 @@ pub struct Engine {
     pub late_memory: Period,
     /// A failure pattern without news is forgotten after so long.
     pub pattern_memory: Period,
+    /// The coverage that runs are compared with is forgotten after so long.
+    pub coverage_memory: Period,
+    /// The main branches, that which runs of other branches are compared with first.
+    pub main_branches: Vec<String>,
     /// Failure patterns shown a project.
     pub failure_patterns: usize,
     /// Failure patterns remembered a project; those that come above are counted in its row `other`.
@@ -141,6 +145,8 @@ impl Default for Engine {
             event_id_memory: Period::from_hours(24),
             late_memory: Period::from_days(30),
             pattern_memory: Period::from_days(30),
+            coverage_memory: Period::from_days(30),
+            main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             failure_patterns: 100,
             patterns_held: 16_384,
             rejects: 10_000,

@@ -4,11 +4,13 @@
 //! clamped to what all sums can hold.
 
 use super::{ErrorText, Text, Withdraws};
+use crate::views::coverage::ALL;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use weir_schemas::event::{EventType, PerformanceData, TestEvent};
-use weir_schemas::id::Id;
+use weir_schemas::event::{CoverageData, CoverageFile, CoverageMode, EventType, PerformanceData, TestEvent};
+use weir_schemas::id::{Id, shorten};
 use weir_schemas::limits::{Limits, cut};
+use weir_schemas::lines::Lines;
 use weir_schemas::outcome::Outcome;
 
 /// What few events say.
@@ -22,6 +24,7 @@ pub(super) struct Extra {
     /// `eventId`, of an event that tells of a failure.
     pub(super) event_name: Option<Text>,
     pub(super) performance: Option<Arc<Performance>>,
+    pub(super) coverage: Option<Arc<Coverage>>,
 }
 
 /// Resource use: integers, so that sums are exact (`views.md`).
@@ -35,6 +38,32 @@ pub struct Performance {
     pub metrics: Vec<(Text, i64)>,
 }
 
+/// What an event says is covered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// The kind of tests; empty where none is named.
+    pub flag: Text,
+    /// Whether it replaces what its session said before under this flag.
+    pub replace: bool,
+    /// A percentage × 10⁶ without lines.
+    pub percentage: Option<i64>,
+    /// The files, each once, in order of their identities.
+    pub files: Vec<CoveredFile>,
+}
+
+/// What an event says is covered of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredFile {
+    /// The path's identity.
+    pub id: Id,
+    /// The path from the repository's root.
+    pub path: Text,
+    /// Lines that ran.
+    pub covered: Lines,
+    /// Lines that could have run, those that did among them.
+    pub instrumented: Lines,
+}
+
 pub(super) fn extra(event: &TestEvent<'_>, limits: &Limits) -> Option<Box<Extra>> {
     let data = &event.data;
     let fails = match event.event_type {
@@ -42,7 +71,7 @@ pub(super) fn extra(event: &TestEvent<'_>, limits: &Limits) -> Option<Box<Extra>
         _ => event.outcome().is_some_and(Outcome::fails),
     };
     let announces = data.planned_tests.is_some() || data.planned_shards.is_some() || data.max_attempts.is_some();
-    let tells = data.error.is_some() || data.performance.is_some();
+    let tells = data.error.is_some() || data.performance.is_some() || data.coverage.is_some();
     if !(fails || announces || tells || event.event_type == EventType::ResultWithdrawn) {
         return None;
     }
@@ -58,7 +87,43 @@ pub(super) fn extra(event: &TestEvent<'_>, limits: &Limits) -> Option<Box<Extra>
         error: error_text(event, limits),
         event_name: fails.then(|| Text::from(&*event.event_id)),
         performance: data.performance.as_ref().map(|said| Arc::new(performance(said, limits))),
+        coverage: data.coverage.as_ref().map(|said| Arc::new(coverage(said, limits))),
     }))
+}
+
+fn coverage(said: &CoverageData<'_>, limits: &Limits) -> Coverage {
+    // Whoever decoded the event has checked the lines.
+    let lines = |text: &str| Lines::parse(text).unwrap_or_default();
+    let file = |said: &CoverageFile<'_>| {
+        let (path, covered) = (shorten(&said.path, limits.name), lines(&said.covered));
+        let instrumented = lines(&said.instrumented).union(&covered);
+        CoveredFile { id: Id::of(&["file", &path]), path: path.into(), covered, instrumented }
+    };
+    Coverage {
+        // `*` stands for all flags together, and is none itself.
+        flag: said
+            .flag
+            .as_deref()
+            .filter(|flag| *flag != ALL)
+            .map_or_else(Text::default, |flag| cut(flag, limits.name).into()),
+        replace: said.mode == Some(CoverageMode::Replace),
+        percentage: said.percentage.filter(|_| said.files.is_empty()).map(millionths),
+        files: once(said.files.iter().map(file).collect()),
+    }
+}
+
+/// Puts what was said of one path together, where that stands several times.
+fn once(mut files: Vec<CoveredFile>) -> Vec<CoveredFile> {
+    files.sort_by_key(|file| file.id);
+    files.dedup_by(|next, first| {
+        let same = next.id == first.id;
+        if same {
+            first.covered = first.covered.union(&next.covered);
+            first.instrumented = first.instrumented.union(&next.instrumented);
+        }
+        same
+    });
+    files
 }
 
 /// What was measured, in integers; numbers are clamped to what all sums can hold.

@@ -24,6 +24,8 @@ pub(super) struct Life {
     heard: u64,
     /// Whether `run_completed` was ever said.
     completed: bool,
+    /// Whether coverage or resource use was ever told.
+    measured: bool,
     /// Whether it was said since the run last began or was reopened.
     ended_by_word: bool,
     streams: BTreeMap<Id, StreamLife>,
@@ -102,6 +104,7 @@ impl Life {
             check_at: None,
             heard: 0,
             completed: false,
+            measured: false,
             ended_by_word: false,
             streams: BTreeMap::new(),
             open_streams: 0,
@@ -141,6 +144,7 @@ impl Life {
             self.facts.first_event_at = self.facts.first_event_at.min(note.first_at);
             self.facts.last_event_at = self.facts.last_event_at.max(note.last_at);
             self.completed |= note.completed;
+            self.measured |= note.measures;
             self.ended_by_word |= note.completed;
             if note.works {
                 self.work(note);
@@ -181,7 +185,8 @@ impl Life {
     /// Whether only silence is missing for the run to be finished.
     fn complete(&self) -> bool {
         let shards_seen = self.facts.planned_shards.is_none_or(|shards| self.facts.streams >= shards);
-        self.completed || (self.facts.streams > 0 && self.facts.open_streams == 0 && shards_seen)
+        let begun = self.facts.streams > 0 || self.measured;
+        self.completed || (begun && self.facts.open_streams == 0 && shards_seen)
     }
 
     /// When to look at the run again: the tick of its next deadline; `None` while the silent clock stands still.

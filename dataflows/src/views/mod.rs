@@ -1,5 +1,6 @@
 //! The views: one file each. `graph::build` wires them.
 
+pub mod coverage;
 pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;

@@ -14,7 +14,9 @@ use weir_dataflows::control::ControlInput;
 use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
 use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
-use weir_schemas::event::{EventData, EventType, Metadata, TestErrorData, TestEvent};
+use weir_schemas::event::{
+    CoverageData, CoverageFile, CoverageMode, EventData, EventType, Metadata, TestErrorData, TestEvent,
+};
 use weir_schemas::limits::Limits;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
@@ -37,6 +39,8 @@ pub fn config() -> Config {
         failure_patterns: 3,
         patterns_held: 256,
         pattern_memory_ms: 90_000_000,
+        coverage_said: 3,
+        coverage_memory_ms: 7_000_000,
         ..Config::default()
     }
 }
@@ -208,6 +212,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         planned_tests: number(2, 6, dice),
         planned_shards: number(3, 4, dice).map(|shards| shards.max(1)),
         error: dice.one_in(2).then(|| error(dice)),
+        coverage: (kind == EventType::CoverageUpdated).then(|| coverage(dice)),
         withdraws: by_event.then(|| Text::from(format!("{}-{}", stream.name, 1 + dice.roll(unique + 4)))),
         ..EventData::default()
     };
@@ -222,7 +227,9 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         data,
         metadata: Metadata {
             project: Text::from(stream.project),
-            branch: dice.one_in(3).then(|| Text::from("main")),
+            branch: dice.one_in(3).then(|| {
+                Text::from(["main", "trunk", "side"][usize::from(dice.one_in(3)) + usize::from(dice.one_in(3))])
+            }),
             worker: dice.one_in(2).then(|| Text::from("w1")),
             user_id: dice.one_in(3).then(|| Text::from("ann")),
             source: stream.report.then(|| Text::from("junit")),
@@ -256,6 +263,25 @@ fn test_words(test: u64, dice: &mut Dice) -> [Option<String>; 3] {
 
 fn suite_word(suite: u64, dice: &mut Dice) -> String {
     if dice.one_in(12) { "suite ".repeat(300) + &suite.to_string() } else { format!("suite{suite}") }
+}
+
+fn coverage(dice: &mut Dice) -> CoverageData<'static> {
+    let lines = |dice: &mut Dice| {
+        let from = 1 + dice.roll(9);
+        let text = format!("{from}-{},{}", from + dice.roll(4), 1 + dice.roll(12));
+        if dice.one_in(9) { Text::default() } else { Text::from(text) }
+    };
+    let file = |dice: &mut Dice| {
+        let (path, covered, instrumented) = (format!("src/f{}", dice.roll(3)), lines(dice), lines(dice));
+        CoverageFile { path: Text::from(path), covered, instrumented }
+    };
+    let files = if dice.one_in(4) { 0 } else { 1 + dice.roll(2) };
+    CoverageData {
+        percentage: dice.one_in(3).then(|| f64::from(u32::try_from(dice.roll(1_000)).expect("small")) / 10.0),
+        files: (0..files).map(|_| file(dice)).collect(),
+        flag: dice.one_in(3).then(|| Text::from(["unit", "*", ""][usize::try_from(dice.roll(3)).expect("small")])),
+        mode: dice.one_in(4).then_some(CoverageMode::Replace),
+    }
 }
 
 fn attempt(dice: &mut Dice) -> Option<u32> {
@@ -328,7 +354,7 @@ fn kind_of(dice: &mut Dice) -> EventType {
         23 => EventType::TestSkipped,
         24 => EventType::TestError,
         25 => EventType::SetupFailed,
-        26 => EventType::CoverageUpdated,
+        26 | 27 => EventType::CoverageUpdated,
         _ => EventType::ResultWithdrawn,
     }
 }

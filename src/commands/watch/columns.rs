@@ -178,6 +178,37 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "", words: &[], largest: "at" },
     },
     Layout {
+        view: "coverage",
+        columns: &[
+            column("file", "file", 70),
+            percent("covered", "percent"),
+            share("lines", "lines_covered", "lines_total"),
+            column("flag", "flag", 12),
+            column("run", "run", 28),
+            column("sessions", "sessions", 8),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "", words: &[], largest: "lines_total" },
+    },
+    Layout {
+        view: "coverage_summary",
+        columns: &[
+            column("run", "run", 36),
+            column("flag", "flag", 12),
+            percent("covered", "percent"),
+            column("trend", "trend", 7),
+            column("against", "compared_with", 16),
+            share("lines", "lines_covered", "lines_total"),
+            column("files", "files", 7),
+            column("reported", "sessions_reported", 8),
+            column("of", "sessions_expected", 5),
+            column("inexact", "inexact", 7),
+            column("branch", "branch", 24),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "flag", words: &["*"], largest: "lines_total" },
+    },
+    Layout {
         view: "rules",
         columns: &[
             column("kind", "kind", 8),

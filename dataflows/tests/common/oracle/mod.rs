@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod attempts;
 pub mod control;
+pub mod coverage;
 pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;
@@ -32,6 +33,7 @@ pub struct Oracle {
     lives: runs::Lives,
     facts: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
+    coverage_summary: BTreeMap<u64, Vec<Row>>,
 }
 
 impl Oracle {
@@ -40,7 +42,8 @@ impl Oracle {
         let lives = runs::lives(config, ticks, &judged);
         let facts = attempts::facts(&lives);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
-        Oracle { config: config.clone(), ticks: ticks.to_vec(), lives, facts, rejected }
+        let coverage_summary = coverage::summary_rows(config, ticks, &lives);
+        Oracle { config: config.clone(), ticks: ticks.to_vec(), lives, facts, rejected, coverage_summary }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -66,6 +69,10 @@ impl Oracle {
             "rejects" => {
                 let rejected: Updates<rejects::Rejected> = until(&self.rejected, point).collect();
                 rejects::rows(&rejected, point, &self.config).into_iter().collect()
+            }
+            "coverage" => coverage::rows(&self.config, &self.ticks, &runs, point),
+            "coverage_summary" => {
+                self.coverage_summary.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
             }
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),

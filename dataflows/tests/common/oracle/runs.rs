@@ -121,9 +121,15 @@ fn silent_clock(ticks: &[Tick], at: u64) -> u64 {
     stopped.unwrap_or(at) - lost
 }
 
-/// Whether a shard says it of its own work; announcements of the run and its end may come from elsewhere.
+/// Whether a shard says it of its own work; announcements of the run and its end may come from elsewhere, and so may what
+/// was measured.
 pub fn works(event: &Event) -> bool {
-    !matches!(event.kind, EventType::ResultWithdrawn | EventType::RunStarted | EventType::RunCompleted)
+    let announces = matches!(event.kind, EventType::ResultWithdrawn | EventType::RunStarted | EventType::RunCompleted);
+    !announces && !measures(event)
+}
+
+fn measures(event: &Event) -> bool {
+    matches!(event.kind, EventType::CoverageUpdated | EventType::PerformanceMeasured)
 }
 
 /// The phase in which a running run ends at `now`, if it does.
@@ -140,7 +146,7 @@ fn ending(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> 
     };
     let shards = announced(run, |event| event.planned_shards());
     let said = run.events.iter().any(|(_, event)| event.kind == EventType::RunCompleted);
-    let all = !streams.is_empty()
+    let all = (!streams.is_empty() || run.events.iter().any(|(_, event)| measures(event)))
         && streams.iter().all(complete)
         && shards.is_none_or(|shards| streams.len() as u64 >= shards);
     // A deadline takes effect at the next whole second of the ticks at which the silent clock has reached it.

@@ -1,0 +1,126 @@
+//! The views `coverage` and `coverage_summary`: what is covered of each file of a run, and in all, merged over shards.
+//!
+//! Contract: a line is covered if any session of the run covers it, and counts if any session says so; a session is one attempt of
+//! one stream, and stays apart below, so what is taken back, or covered by an incident, is recomputed. An event with mode
+//! `replace` takes the place of what its session said before under its flag: that is gone, and does not come back with the
+//! event's own withdrawal. Rows move at multiples of the cadence and are exact there.
+//!
+//! Three layers: [`files`] keeps a file's sessions, by (run, file), so a giant run is not one worker's job; [`summary`] adds up the
+//! files of a run and counts its sessions, by run; [`trend`] compares with the last finished run of a main branch, by project.
+//!
+//! # Invariants
+//! Sums travel as differences, so they do not depend on which worker counted what.
+//!
+//! # Cost
+//! A file and flag keeps at most `coverage_said` times what was said of it, shared with the event; one more is put together
+//! with those before it. Work: O(ranges) for what is added, O(all ranges of the file) once a second after something left.
+
+mod file;
+pub mod files;
+pub mod summary;
+pub mod trend;
+
+use crate::context::Context;
+use crate::control::Rule;
+use crate::facts::{PhaseChange, RowChange, Rows};
+use crate::input::{Event, Input, Withdraws};
+use crate::keyed::{Collection, keyed};
+use crate::runs::{RunFacts, RunOutput};
+use files::{FileInput, FileOutput, Files};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use summary::{Summaries, SummaryInput};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::{Concat as _, OkErr as _};
+use trend::Trends;
+use weir_schemas::control::ControlChange;
+use weir_schemas::id::Id;
+
+/// The flag of all flags together.
+pub const ALL: &str = "*";
+
+/// One attempt of one stream.
+pub type Session = (Id, u32);
+
+/// Lines of some files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Files.
+    pub files: i64,
+    /// Lines that are covered.
+    pub covered: i64,
+    /// Lines that count.
+    pub total: i64,
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts, times: i64) {
+        self.files += other.files * times;
+        self.covered += other.covered * times;
+        self.total += other.total * times;
+    }
+}
+
+/// The session of an event.
+fn session(event: &Event) -> Session {
+    (event.stream(), event.attempt.unwrap_or(1))
+}
+
+/// What of an event concerns coverage: the event, if it says what is covered or takes an event back.
+#[must_use]
+pub fn event_of_coverage(input: &Input) -> Option<Arc<Event>> {
+    let Input::Event(event) = input else { return None };
+    let takes_back = matches!(event.withdrawal(), Some(Withdraws::Event(_)));
+    (takes_back || event.coverage().is_some()).then(|| Arc::clone(event))
+}
+
+/// The rows of both views.
+#[must_use]
+pub fn render<'s>(
+    cx: &Context<'s>,
+    events: Collection<'s, Arc<Event>>,
+    phases: Collection<'s, PhaseChange>,
+    lives: Collection<'s, RunOutput>,
+    rules: Collection<'s, Rule>,
+) -> (Rows<'s>, Rows<'s>) {
+    let until = cx.config.until;
+    let peers = events.scope().peers() as u64;
+    let incidents = rules.flat_map(|(rule, time, diff)| {
+        matches!(rule.record.change, ControlChange::Incident(_)).then_some((rule, time, diff))
+    });
+
+    let said = events.clone().flat_map(move |(event, time, diff)| {
+        FileInput::of(&event, peers).into_iter().map(move |input| (input, time, diff))
+    });
+    let phases = phases.map(|(change, time, diff)| (FileInput::Phase(change), time, diff));
+    let of_files = incidents.clone().map(|(rule, time, diff)| (FileInput::Rule(rule), time, diff));
+    let by_file = Exchange::new(|(input, _, _): &(FileInput, u64, i64)| input.route());
+    let (rows, deltas) =
+        keyed("Coverage", said.concat(phases).concat(of_files), by_file, until, Files::new(Arc::clone(&cx.config)))
+            .ok_err(|(output, time, diff)| match output {
+                FileOutput::Row(row) => Ok((row, time, diff)),
+                FileOutput::Delta(delta) => Err((SummaryInput::Delta(delta), time, diff)),
+            });
+
+    let notes = events.map(|(event, time, diff)| (SummaryInput::Event(event), time, diff));
+    let facts = lives.flat_map(|(output, time, diff)| match output {
+        RunOutput::Facts(facts) => Some((SummaryInput::Facts(facts), time, diff)),
+        RunOutput::Phase(_) => None,
+    });
+    let of_runs = incidents.map(|(rule, time, diff)| (SummaryInput::Rule(rule), time, diff));
+    let by_run = Exchange::new(|(input, _, _): &(SummaryInput, u64, i64)| input.route());
+    let inputs = deltas.concat(notes).concat(facts).concat(of_runs);
+    let summaries = keyed("CoverageSummary", inputs, by_run, until, Summaries::new(Arc::clone(&cx.config)));
+
+    let by_project =
+        Exchange::new(|(summary, _, _): &(summary::Summary, u64, i64)| Id::of(&["project", &summary.project]).route());
+    let trends = Trends::new(Arc::clone(&cx.config));
+    let summary_rows: Collection<'s, RowChange> = keyed("CoverageTrend", summaries, by_project, until, trends);
+    (rows, summary_rows)
+}
+
+/// Whether the run's facts say that it has left.
+fn left(facts: &RunFacts) -> bool {
+    facts.phase == crate::facts::Phase::Evicted
+}
