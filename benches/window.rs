@@ -115,7 +115,13 @@ fn templates() -> Vec<AttemptFact> {
             let failure = outcome.fails().then(|| {
                 let pattern = Text::from(format!("pattern {}", number % 70));
                 let message = Arc::clone(&pattern);
-                Arc::new(Failure { fingerprint: Id::of(&[&pattern]), pattern, kind: Text::from("Error"), message })
+                Arc::new(Failure {
+                    fingerprint: Id::of(&[&pattern]),
+                    pattern,
+                    kind: Text::from("Error"),
+                    message,
+                    ..Failure::default()
+                })
             });
             let names = Names {
                 run_id: Id::of(&["run"]),

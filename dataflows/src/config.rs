@@ -38,6 +38,10 @@ pub struct Config {
     pub pattern_occurrences: usize,
     /// A failure pattern without news is forgotten after so long.
     pub pattern_memory_ms: u64,
+    /// Errors shown a project; twice as many are kept.
+    pub errors: usize,
+    /// An error is forgotten after so long.
+    pub error_memory_ms: u64,
     /// What is said of one file and flag, or by one session of one flag, is kept apart up to so often; above, it is put together and
     /// cannot be taken back.
     pub coverage_said: usize,
@@ -70,6 +74,8 @@ impl Default for Config {
             patterns_held: 16_384,
             pattern_occurrences: 10_000,
             pattern_memory_ms: 30 * DAY,
+            errors: 500,
+            error_memory_ms: 7 * DAY,
             coverage_said: 1_000,
             coverage_memory_ms: 30 * DAY,
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
@@ -91,6 +97,7 @@ impl Config {
             self.late_memory_ms,
             self.pattern_memory_ms,
             self.coverage_memory_ms,
+            self.error_memory_ms,
         ]
         .into_iter()
         .fold(0, u64::max)

@@ -51,7 +51,7 @@ pub struct AttemptFact {
 }
 
 /// Why an attempt failed, recognised.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Failure {
     /// The pattern's identity: the first 16 bytes of a SHA-256 (`views.md`, failure fingerprint), big-endian.
     pub fingerprint: Id,
@@ -61,6 +61,10 @@ pub struct Failure {
     pub kind: Text,
     /// The message, at most 1 KiB.
     pub message: Text,
+    /// The event that said so.
+    pub event: Text,
+    /// Its stream.
+    pub stream: Text,
 }
 
 /// A test that has begun and not ended: counted by the difference.

@@ -54,7 +54,7 @@ pub fn failure(error: &ErrorText, outcome: Outcome) -> Failure {
 }
 
 impl Rules {
-    /// Recognises a failure.
+    /// Recognises a failure; of which event it is the caller says.
     #[must_use]
     pub fn failure(&self, error: &ErrorText, outcome: Outcome) -> Failure {
         let stack = error.stack.as_deref().unwrap_or_default();
@@ -85,6 +85,7 @@ impl Rules {
             pattern: Text::from(if pattern.is_empty() { &*kind } else { &*pattern }),
             kind: Text::from(kind.as_str()),
             message: Text::from(&*cut(message, self.message_bytes)),
+            ..Failure::default()
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
-use crate::views::{coverage, failure_patterns, live_metrics, rejects, run_progress, suite_progress};
+use crate::views::{coverage, error_stream, failure_patterns, live_metrics, rejects, run_progress, suite_progress};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -27,8 +27,8 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    COVERAGE, COVERAGE_SUMMARY, FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS, SUITE_PROGRESS,
-    TEST_RESULTS,
+    COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS,
+    SUITE_PROGRESS, TEST_RESULTS,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -82,7 +82,7 @@ fn render<'s>(
     let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
     let results = results(config, passed, phases.clone(), control.rules.clone());
     let (coverage, coverage_summary) =
-        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules);
+        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
     let refusals = refusals.concat(results.refusals).concat(control.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
@@ -97,6 +97,7 @@ fn render<'s>(
 
     let mut outputs = Outputs::new();
     outputs.add(&RULES, control.rows);
+    outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, coverage_summary);
     outputs.add(

@@ -114,6 +114,7 @@ pub const VIEWS: &[&View] = &[
     &COVERAGE,
     &COVERAGE_SUMMARY,
     &FAILURE_PATTERNS,
+    &ERROR_STREAM,
     &MISSING,
     &REJECTS,
     &RULES,
@@ -310,6 +311,37 @@ pub const COVERAGE_SUMMARY: View = View {
         column("trend", Kind::Ratio),
         column("compared_with", Kind::Str),
         column("branch", Kind::Str),
+    ],
+};
+
+/// The newest errors of each project (500), one row a failed attempt: by the event of which the message is shown. `at` is when it
+/// ended; `outcome`: `failed` `error` `timeout`; `test_name` is the test's name, `test` its id.
+pub const ERROR_STREAM: View = View {
+    name: "error_stream",
+    version: 1,
+    channel: "error_stream",
+    key: 3,
+    cadence_ms: 250,
+    columns: &[
+        column("project", Kind::Str),
+        column("stream", Kind::Str),
+        column("event", Kind::Str),
+        column("at", Kind::Time),
+        column("severity", Kind::Enum),
+        column("outcome", Kind::Enum),
+        column("type", Kind::Str),
+        column("message", Kind::Str),
+        column("error_fingerprint", Kind::Str),
+        column("test", Kind::Str),
+        column("test_name", Kind::Str),
+        column("suite", Kind::Str),
+        column("run", Kind::Str),
+        column("attempt", Kind::Int),
+        column("framework", Kind::Str),
+        column("branch", Kind::Str),
+        column("user", Kind::Str),
+        column("worker", Kind::Str),
+        column("tags", Kind::List),
     ],
 };
 

@@ -97,6 +97,7 @@ fn log(config: &Config, rules: &mut Rules) {
         ("engine.event_id_memory", engine.event_id_memory),
         ("engine.pattern_memory", engine.pattern_memory),
         ("engine.coverage_memory", engine.coverage_memory),
+        ("engine.error_memory", engine.error_memory),
         ("engine.run_timeout and engine.run_grace together", longest_run(config)),
     ] {
         rules.require(log.retention_age > memory, "log.retention_age", || {
@@ -132,6 +133,7 @@ fn engine(config: &Config, rules: &mut Rules) {
         ("engine.late_memory", engine.late_memory),
         ("engine.pattern_memory", engine.pattern_memory),
         ("engine.coverage_memory", engine.coverage_memory),
+        ("engine.error_memory", engine.error_memory),
     ] {
         rules.some_period(key, period);
     }

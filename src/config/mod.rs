@@ -90,6 +90,7 @@ impl Config {
             event_id_memory_ms: engine.event_id_memory.ms(),
             late_memory_ms: engine.late_memory.ms(),
             pattern_memory_ms: engine.pattern_memory.ms(),
+            error_memory_ms: engine.error_memory.ms(),
             coverage_memory_ms: engine.coverage_memory.ms(),
             main_branches: engine.main_branches.clone(),
             failure_patterns: engine.failure_patterns,

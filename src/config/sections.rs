@@ -118,6 +118,8 @@ pub struct Engine {
     pub late_memory: Period,
     /// A failure pattern without news is forgotten after so long.
     pub pattern_memory: Period,
+    /// An error is forgotten after so long.
+    pub error_memory: Period,
     /// The coverage that runs are compared with is forgotten after so long.
     pub coverage_memory: Period,
     /// The main branches, that which runs of other branches are compared with first.
@@ -145,6 +147,7 @@ impl Default for Engine {
             event_id_memory: Period::from_hours(24),
             late_memory: Period::from_days(30),
             pattern_memory: Period::from_days(30),
+            error_memory: Period::from_days(7),
             coverage_memory: Period::from_days(30),
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             failure_patterns: 100,

@@ -3,7 +3,7 @@
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
 use super::{Change, ResultInput, ResultOutput};
 use crate::control::Incidents;
-use crate::facts::{AttemptFact, Phase, RowChange, Running};
+use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
 use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Text, Withdraws};
 use crate::keyed::{Machine, Step, reuse};
@@ -136,7 +136,9 @@ impl Results {
         };
         let failure = outcome.fails().then(|| {
             let silent = ErrorText::default();
-            Arc::new(fingerprint::failure(event.error().map_or(&silent, |error| error), outcome))
+            let (event_name, stream) = (event.name().map(Arc::clone).unwrap_or_default(), &event.origin.stream_name);
+            let failure = fingerprint::failure(event.error().map_or(&silent, |error| error), outcome);
+            Arc::new(Failure { event: event_name, stream: Arc::clone(stream), ..failure })
         });
         let covered = self.incidents.cover(&event.origin.project, event.origin.worker.as_deref(), event.at.min(now));
         let withdrawn = tests.withdrawn.contains(&event.id);

@@ -79,8 +79,8 @@ fn share(config: &Config) -> usize {
 
 /// An occurrence as one of the row `other`.
 fn other(occurrence: Occurrence) -> Occurrence {
-    let message = Arc::clone(&occurrence.failure.message);
-    let failure = Failure { fingerprint: OTHER, pattern: "other".into(), kind: "".into(), message };
+    let failure =
+        Failure { fingerprint: OTHER, pattern: "other".into(), kind: "".into(), ..Failure::clone(&occurrence.failure) };
     Occurrence { failure: Arc::new(failure), ..occurrence }
 }
 

@@ -1,6 +1,7 @@
 //! The views: one file each. `graph::build` wires them.
 
 pub mod coverage;
+pub mod error_stream;
 pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;

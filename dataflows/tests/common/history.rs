@@ -39,6 +39,8 @@ pub fn config() -> Config {
         failure_patterns: 3,
         patterns_held: 256,
         pattern_memory_ms: 90_000_000,
+        errors: 3,
+        error_memory_ms: 5_000_000,
         coverage_said: 3,
         coverage_memory_ms: 7_000_000,
         ..Config::default()

@@ -264,7 +264,13 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
     };
     let failure = attempt.outcome.fails().then(|| {
         let (pattern, message) = (text("pattern", attempt.pattern), Text::from(format!("message {number}")));
-        Arc::new(Failure { fingerprint: Id(u128::from(attempt.pattern) << 7), pattern, kind: Text::from("E"), message })
+        Arc::new(Failure {
+            fingerprint: Id(u128::from(attempt.pattern) << 7),
+            pattern,
+            kind: Text::from("E"),
+            message,
+            ..Failure::default()
+        })
     });
     AttemptFact {
         attempt: u32::try_from(number).expect("few"),

@@ -209,6 +209,20 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "flag", words: &["*"], largest: "lines_total" },
     },
     Layout {
+        view: "error_stream",
+        columns: &[
+            column("at", "at", 8),
+            column("test", "test_name", 48),
+            column("error", "message", 70),
+            column("type", "type", 20),
+            column("outcome", "outcome", 8),
+            column("run", "run", 28),
+            column("worker", "worker", 16),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "", words: &[], largest: "at" },
+    },
+    Layout {
         view: "rules",
         columns: &[
             column("kind", "kind", 8),

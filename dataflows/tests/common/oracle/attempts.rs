@@ -69,7 +69,9 @@ impl Attempt {
         let best = self.said.iter().filter(told).map(|(_, event)| event.outcome).max();
         let (_, event) = self.said.iter().filter(told).find(|(_, event)| Some(event.outcome) == best).unwrap_or(worst);
         let nothing = ErrorText::default();
-        Some(fingerprint::failure(event.error().map_or(&nothing, |error| error), event.outcome.expect("told")))
+        let failure = fingerprint::failure(event.error().map_or(&nothing, |error| error), event.outcome.expect("told"));
+        let (stream, event) = (Arc::clone(&event.origin.stream_name), Arc::clone(event.name().expect("it fails")));
+        Some(Failure { event, stream, ..failure })
     }
 }
 

@@ -8,6 +8,7 @@ pub mod admission;
 pub mod attempts;
 pub mod control;
 pub mod coverage;
+pub mod error_stream;
 pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;
@@ -73,6 +74,10 @@ impl Oracle {
             "coverage" => coverage::rows(&self.config, &self.ticks, &runs, point),
             "coverage_summary" => {
                 self.coverage_summary.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
+            }
+            "error_stream" => {
+                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                error_stream::rows(&facts, &self.ticks, point, &self.config)
             }
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),
