@@ -63,6 +63,8 @@ type Place = (u64, Text, Text);
 struct Error {
     fact: AttemptFact,
     covered: bool,
+    /// The tick at which it came here.
+    told: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -86,18 +88,18 @@ impl Project {
         }
     }
 
-    fn add(&mut self, fact: AttemptFact, covered: bool) {
-        let Some(place) = place(&fact) else { return };
+    fn add(&mut self, error: Error) {
+        let Some(place) = place(&error.fact) else { return };
         let name = (Arc::clone(&place.1), Arc::clone(&place.2));
         if let Some(at) = self.places.get(&name).copied() {
             let held = (at, Arc::clone(&place.1), Arc::clone(&place.2));
-            if self.errors.get(&held).is_some_and(|error| later(&error.fact, &fact)) {
+            if self.errors.get(&held).is_some_and(|other| order(&other.fact) > order(&error.fact)) {
                 return;
             }
             self.remove(&held);
         }
         self.places.insert(name, place.0);
-        self.errors.insert(place, Error { fact, covered });
+        self.errors.insert(place, error);
     }
 
     /// Drops what is older than the newest `keep`.
@@ -107,11 +109,6 @@ impl Project {
             self.remove(&oldest);
         }
     }
-}
-
-/// Whether an error holds against another one of its name.
-fn later(held: &AttemptFact, other: &AttemptFact) -> bool {
-    order(held) > order(other)
 }
 
 /// Of errors of one name the last in this order holds.
@@ -175,7 +172,7 @@ impl Errors {
     fn add(&mut self, fact: AttemptFact, now: u64) {
         let covered = self.incidents.cover(&fact.names.project, fact.origin.worker.as_deref(), fact.at);
         let name = Arc::clone(&fact.names.project);
-        self.touch(&name, now).add(fact, covered);
+        self.touch(&name, now).add(Error { fact, covered, told: now });
     }
 
     /// Drops what is too old, and asks to be woken for the next.
@@ -185,7 +182,7 @@ impl Errors {
         for name in due.map(|(name, _)| Arc::clone(name)).collect::<Vec<_>>() {
             let project = self.touch(&name, now);
             project.forget_at = 0;
-            let old = |error: &Error| (error.fact.came + memory_ms).next_multiple_of(HOUR_MS) <= now;
+            let old = |error: &Error| (error.told + memory_ms).next_multiple_of(HOUR_MS) <= now;
             let gone: Vec<Place> =
                 project.errors.iter().filter(|(_, error)| old(error)).map(|(place, _)| place.clone()).collect();
             gone.iter().for_each(|place| project.remove(place));
@@ -194,8 +191,8 @@ impl Errors {
 
     fn plan(&mut self, name: &Text, step: &mut Step<'_, RowChange>) {
         let Some(project) = self.projects.get_mut(name).filter(|project| project.forget_at == 0) else { return };
-        let Some(oldest) = project.errors.values().map(|error| error.fact.came).min() else { return };
-        project.forget_at = (oldest + self.config.error_memory_ms.max(1)).next_multiple_of(HOUR_MS).max(step.now() + 1);
+        let Some(oldest) = project.errors.values().map(|error| error.told).min() else { return };
+        project.forget_at = (oldest + self.config.error_memory_ms.max(1)).next_multiple_of(HOUR_MS);
         step.wake_at(project.forget_at);
     }
 
@@ -304,7 +301,7 @@ impl Machine for Errors {
                 Entry::Incidents(incidents) => self.incidents = incidents,
                 Entry::Project(name, of) => {
                     let mut project = Project { due: of.due, forget_at: of.forget_at, ..Project::default() };
-                    of.errors.into_iter().for_each(|Error { fact, covered }| project.add(fact, covered));
+                    of.errors.into_iter().for_each(|error| project.add(error));
                     project.shown = of.shown.into_iter().collect();
                     project.taken = of.taken.into_iter().collect();
                     wakes.extend([of.due, of.forget_at].into_iter().filter(|time| *time > 0));

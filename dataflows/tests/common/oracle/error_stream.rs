@@ -19,10 +19,11 @@ fn place(fact: &AttemptFact) -> (u64, String, String) {
 
 /// The rows at `now`, from all updates up to then.
 pub fn rows(updates: &Updates<AttemptFact>, ticks: &[Tick], now: u64, config: &Config) -> Vec<Row> {
-    let mut projects: BTreeMap<Arc<str>, Vec<AttemptFact>> = BTreeMap::new();
+    // Each with the time at which it was told.
+    let mut projects: BTreeMap<Arc<str>, Vec<(u64, AttemptFact)>> = BTreeMap::new();
     let times: BTreeSet<u64> = updates.iter().map(|(_, time, _)| *time).collect();
-    let forget = |held: &mut Vec<AttemptFact>, now: u64| {
-        held.retain(|fact| (fact.came + config.error_memory_ms).next_multiple_of(HOUR) > now);
+    let forget = |held: &mut Vec<(u64, AttemptFact)>, now: u64| {
+        held.retain(|(told, _)| (told + config.error_memory_ms).next_multiple_of(HOUR) > now);
     };
     for time in times {
         projects.values_mut().for_each(|held| forget(held, time));
@@ -30,7 +31,7 @@ pub fn rows(updates: &Updates<AttemptFact>, ticks: &[Tick], now: u64, config: &C
             updates.iter().filter(move |(fact, at, diff)| *at == time && *diff == sign && fact.failure.is_some())
         };
         for (fact, ..) in of(-1) {
-            projects.entry(Arc::clone(&fact.names.project)).or_default().retain(|held| held != fact);
+            projects.entry(Arc::clone(&fact.names.project)).or_default().retain(|(_, held)| held != fact);
         }
         let mut came: Vec<&AttemptFact> = of(1).map(|(fact, ..)| fact).collect();
         came.sort_by_key(|f| (f.came, f.at, f.names.run_id, f.names.test_or_zero(), f.attempt));
@@ -39,16 +40,16 @@ pub fn rows(updates: &Updates<AttemptFact>, ticks: &[Tick], now: u64, config: &C
             let held = projects.entry(Arc::clone(&fact.names.project)).or_default();
             let same = |other: &&AttemptFact| (place(other).1, place(other).2) == (place(fact).1, place(fact).2);
             let order = |f: &AttemptFact| (f.came, f.at, f.names.run_id, f.names.test_or_zero(), f.attempt);
-            if held.iter().find(same).is_some_and(|other| order(other) > order(fact)) {
+            if held.iter().map(|(_, other)| other).find(same).is_some_and(|other| order(other) > order(fact)) {
                 continue;
             }
-            held.retain(|other| !same(&other));
-            held.push(fact.clone());
+            held.retain(|(_, other)| !same(&other));
+            held.push((time, fact.clone()));
             touched.insert(Arc::clone(&fact.names.project));
         }
         for project in touched {
             let held = projects.get_mut(&project).expect("it was touched");
-            held.sort_by_key(place);
+            held.sort_by_key(|(_, fact)| place(fact));
             held.drain(..held.len().saturating_sub(2 * config.errors));
         }
     }
@@ -56,9 +57,9 @@ pub fn rows(updates: &Updates<AttemptFact>, ticks: &[Tick], now: u64, config: &C
     for (project, mut held) in projects {
         forget(&mut held, now);
         let marked = incidents(ticks, &project, now);
-        held.retain(|fact| !marked.iter().any(|i| i.covers(fact.origin.worker.as_deref(), fact.at)));
-        held.sort_by_key(place);
-        rows.extend(held.iter().rev().take(config.errors).map(row));
+        held.retain(|(_, fact)| !marked.iter().any(|i| i.covers(fact.origin.worker.as_deref(), fact.at)));
+        held.sort_by_key(|(_, fact)| place(fact));
+        rows.extend(held.iter().rev().take(config.errors).map(|(_, fact)| row(fact)));
     }
     rows
 }
