@@ -45,14 +45,36 @@ pub struct RunNote {
     pub measures: bool,
     /// Whether `run_completed` came.
     pub completed: bool,
-    /// What `run_started` announced, with where it stands: tests, shards.
-    pub announced: Option<(Position, Option<u32>, Option<u32>)>,
+    /// What `run_started` announced, with where it stands.
+    pub announced: Option<(Position, Announced)>,
+    /// The largest `maxAttempts` that `test_suite_started` announced.
+    pub max_attempts: Option<u32>,
     /// Suites begun and ended, in order of position.
     pub suites: Vec<SuiteMark>,
     /// Failures of the run itself: a setup, an error or a timeout that names no test.
     pub broken: Vec<Id>,
     /// Event ids that were withdrawn.
     pub withdrawn: Vec<Id>,
+}
+
+/// What a run says that it will be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Tests.
+    pub tests: Option<u32>,
+    /// Streams.
+    pub shards: Option<u32>,
+    /// How often a failing test is tried at most.
+    pub max_attempts: Option<u32>,
+}
+
+impl Announced {
+    /// Takes over what a later announcement says; what it leaves out stays.
+    pub fn update(&mut self, later: Announced) {
+        self.tests = later.tests.or(self.tests);
+        self.shards = later.shards.or(self.shards);
+        self.max_attempts = later.max_attempts.or(self.max_attempts);
+    }
 }
 
 /// A suite begun or ended in a stream.
@@ -119,6 +141,7 @@ impl RunNote {
             measures: false,
             completed: false,
             announced: None,
+            max_attempts: None,
             suites: Vec::new(),
             broken: Vec::new(),
             withdrawn: Vec::new(),
@@ -142,15 +165,23 @@ impl RunNote {
         self.works |= !measures && !announces && event.kind != EventType::ResultWithdrawn;
         match event.kind {
             EventType::RunCompleted => self.completed = true,
-            EventType::RunStarted if self.announced.is_none_or(|(position, ..)| position < event.position) => {
-                self.announced = Some((event.position, event.planned_tests(), event.planned_shards()));
+            EventType::RunStarted if self.announced.is_none_or(|(position, _)| position < event.position) => {
+                let (tests, shards) = (event.planned_tests(), event.planned_shards());
+                let announced = Announced { tests, shards, max_attempts: event.max_attempts() };
+                self.announced = Some((event.position, announced));
             }
-            EventType::TestSuiteStarted | EventType::TestSuiteCompleted => self.suites.push(SuiteMark {
-                position: event.position,
-                suite: event.suite(),
-                ended: event.kind == EventType::TestSuiteCompleted,
-                planned: event.planned_tests(),
-            }),
+            EventType::TestSuiteStarted | EventType::TestSuiteCompleted => {
+                let ended = event.kind == EventType::TestSuiteCompleted;
+                self.suites.push(SuiteMark {
+                    position: event.position,
+                    suite: event.suite(),
+                    ended,
+                    planned: event.planned_tests(),
+                });
+                if !ended {
+                    self.max_attempts = self.max_attempts.max(event.max_attempts());
+                }
+            }
             EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test().is_none() => {
                 self.broken.push(event.id);
             }

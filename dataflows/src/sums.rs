@@ -128,6 +128,8 @@ pub struct Part {
     pub counts: Counts,
     /// The test that finished last; of suites only.
     pub latest: Option<Latest>,
+    /// The most attempts that a failing test has used up; of runs only.
+    pub failing_attempts: Option<u32>,
     /// Whether a withdrawal was part of the change.
     pub withdrawn: bool,
 }
@@ -156,7 +158,27 @@ enum SumInput {
 #[derive(Default)]
 struct RunSums {
     counts: Counts,
+    /// How many failing tests have used up so many attempts.
+    failing: BTreeMap<u32, u32>,
     suites: Map<Id, SuiteSums>,
+}
+
+/// Counts a test among the failing ones by the attempts that it has used up, `sign` times: one that is being tried again
+/// has not used up that attempt yet.
+fn count_failing(failing: &mut BTreeMap<u32, u32>, standing: &Standing, sign: i64) {
+    if !standing.outcome.is_some_and(Outcome::fails) {
+        return;
+    }
+    let used = standing.attempts - u32::from(standing.running);
+    let count = failing.entry(used).or_default();
+    if sign > 0 {
+        *count += 1;
+    } else {
+        *count -= 1;
+        if *count == 0 {
+            failing.remove(&used);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -187,13 +209,14 @@ impl Sums {
     /// Adds up one run's changes of a tick, which stand by suite, and emits what they touched. Run and suite stand before each
     /// change, so that putting them in order follows no pointer.
     fn run(&mut self, changes: &[(Id, Id, Change)], step: &mut Step<'_, Part>) {
-        let RunSums { counts, suites } = self.runs.get_or_insert_with(changes[0].0, RunSums::default);
-        let part = |changes: &[(Id, Id, Change)], of_suite, counts, latest| Part {
+        let RunSums { counts, failing, suites } = self.runs.get_or_insert_with(changes[0].0, RunSums::default);
+        let part = |changes: &[(Id, Id, Change)], of_suite, counts, latest, failing_attempts| Part {
             names: Arc::clone(&changes[0].2.names),
             of_suite,
             worker: self.worker,
             counts,
             latest,
+            failing_attempts,
             withdrawn: changes.iter().any(|(.., change)| change.withdrawn),
         };
         for changes in changes.chunk_by(|a, b| a.1 == b.1) {
@@ -202,14 +225,16 @@ impl Sums {
                 for (standing, sign) in [(&change.before, -1), (&change.after, 1)] {
                     if let Some(standing) = standing {
                         counts.add(standing, sign);
+                        count_failing(failing, standing, sign);
                         suite.apply(change.names.test_or_zero(), standing, sign);
                     }
                 }
             }
             let latest = suite.finished.last_key_value().map(|((at, test), outcome)| (*at, *test, *outcome));
-            step.emit(part(changes, true, suite.counts, latest), 1);
+            step.emit(part(changes, true, suite.counts, latest, None), 1);
         }
-        step.emit(part(changes, false, *counts, None), 1);
+        let used_up = failing.last_key_value().map(|(used, _)| *used);
+        step.emit(part(changes, false, *counts, None, used_up), 1);
     }
 }
 

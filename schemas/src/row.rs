@@ -183,6 +183,14 @@ impl RowWriter {
         self.tag(if value { TAG_TRUE } else { TAG_FALSE })
     }
 
+    /// Adds a truth value or null.
+    pub fn opt_bool(&mut self, value: Option<bool>) -> &mut Self {
+        match value {
+            Some(value) => self.bool(value),
+            None => self.null(),
+        }
+    }
+
     /// Adds an integer, duration (µs) or ratio (× 10⁶).
     pub fn int(&mut self, value: i64) -> &mut Self {
         self.tag(TAG_INT);

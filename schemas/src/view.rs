@@ -128,9 +128,14 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 ///
 /// `started`, `finished` and the outcomes count tests, not attempts; `errored` counts error and timeout. `streams` and
 /// `open_streams` are the streams seen and those not yet complete; `planned` and `planned_shards` are what was announced.
+///
+/// `eta_at`: when a running run will be done if its tests keep finishing as fast as they did on average between its first
+/// and its latest event; null without a plan, before the first test has finished, and once as many as planned have.
+/// `can_still_pass`: null while no `maxAttempts` was announced (by the run, else the largest of its suites); false while a
+/// setup has failed, or a test fails that has used up as many attempts (one under way is not used up); else true.
 pub const RUN_PROGRESS: View = View {
     name: "run_progress",
-    version: 1,
+    version: 2,
     channel: "test_suite_progress",
     key: 2,
     cadence_ms: 0,
@@ -155,6 +160,8 @@ pub const RUN_PROGRESS: View = View {
         column("streams", Kind::Int),
         column("open_streams", Kind::Int),
         column("planned_shards", Kind::Int),
+        column("eta_at", Kind::Time),
+        column("can_still_pass", Kind::Bool),
     ],
 };
 

@@ -17,8 +17,8 @@ expect rules
 expect test_results
 - withdrawn ["web","r1","a","a","unit","failed","no route to host",1,false,null,900,"945a87491ffb9fb15850dcf2ce7abb57",null,null,null,"error",[],"w1",null]
 expect run_progress
-+ ["web","r1","running",null,null,null,null,2,1,1,1,0,0,0,0,900,900,2,2,null]
-- withdrawn ["web","r1","running",null,null,null,null,2,2,2,1,1,0,0,0,900,900,2,2,null]
++ ["web","r1","running",null,null,null,null,2,1,1,1,0,0,0,0,900,900,2,2,null,900,null]
+- withdrawn ["web","r1","running",null,null,null,null,2,2,2,1,1,0,0,0,900,900,2,2,null,null,null]
 expect live_metrics
 + ["web","project","web","60s",0.016667,100,0,null,0,0,2,1]
 - withdrawn ["web","project","web","60s",0.033333,50,50,null,0,1,2,0]
@@ -35,8 +35,8 @@ expect rules
 expect test_results
 + ["web","r1","a","a","unit","failed","no route to host",1,false,null,900,"945a87491ffb9fb15850dcf2ce7abb57",null,null,null,"error",[],"w1",null]
 expect run_progress
-- withdrawn ["web","r1","running",null,null,null,null,2,1,1,1,0,0,0,0,900,900,2,2,null]
-+ ["web","r1","running",null,null,null,null,2,2,2,1,1,0,0,0,900,900,2,2,null]
+- withdrawn ["web","r1","running",null,null,null,null,2,1,1,1,0,0,0,0,900,900,2,2,null,900,null]
++ ["web","r1","running",null,null,null,null,2,2,2,1,1,0,0,0,900,900,2,2,null,null,null]
 expect live_metrics
 - ["web","project","web","60s",0.016667,100,0,null,0,0,2,1]
 + ["web","project","web","60s",0.033333,50,50,null,0,1,2,0]

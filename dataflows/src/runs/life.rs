@@ -3,7 +3,7 @@
 use super::RunFacts;
 use super::silence::Silence;
 use crate::facts::Phase;
-use crate::notes::{RunNote, SuiteMark};
+use crate::notes::{Announced, RunNote, SuiteMark};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,7 +33,10 @@ pub(super) struct Life {
     open_streams: u64,
     /// The sum of what the suites announced, when any did.
     planned_by_suites: Option<u64>,
-    planned_by_run: Option<u32>,
+    /// What the run itself announced.
+    announced: Announced,
+    /// The largest `maxAttempts` that a suite announced.
+    max_attempts_by_suites: Option<u32>,
     broken: BTreeSet<Id>,
     withdrawn: BTreeSet<Id>,
 }
@@ -87,6 +90,7 @@ impl Life {
             planned: None,
             planned_by_run: false,
             planned_shards: None,
+            max_attempts: None,
             streams: 0,
             open_streams: 0,
             first_event_at: note.first_at.min(now),
@@ -109,7 +113,8 @@ impl Life {
             streams: BTreeMap::new(),
             open_streams: 0,
             planned_by_suites: None,
-            planned_by_run: None,
+            announced: Announced::default(),
+            max_attempts_by_suites: None,
             broken: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
         }
@@ -127,10 +132,9 @@ impl Life {
             *field =
                 notes.iter().filter_map(|note| note.named[index].as_ref()).min().map(|(_, named)| Arc::clone(named));
         }
-        let announced = notes.iter().filter_map(|note| note.announced).max();
-        if let Some((_, tests, shards)) = announced {
-            self.planned_by_run = tests.or(self.planned_by_run);
-            self.facts.planned_shards = shards.map(u64::from).or(self.facts.planned_shards);
+        let announced = notes.iter().filter_map(|note| note.announced).max_by_key(|(position, _)| *position);
+        if let Some((_, announced)) = announced {
+            self.announced.update(announced);
         }
         let active = notes.iter().any(|note| note.active);
         if active {
@@ -146,6 +150,7 @@ impl Life {
             self.completed |= note.completed;
             self.measured |= note.measures;
             self.ended_by_word |= note.completed;
+            self.max_attempts_by_suites = self.max_attempts_by_suites.max(note.max_attempts);
             if note.works {
                 self.work(note);
             }
@@ -175,8 +180,11 @@ impl Life {
     }
 
     fn sum_up(&mut self) {
-        self.facts.planned = self.planned_by_run.map(u64::from).or(self.planned_by_suites);
-        self.facts.planned_by_run = self.planned_by_run.is_some();
+        let Announced { tests, shards, max_attempts } = self.announced;
+        self.facts.planned = tests.map(u64::from).or(self.planned_by_suites);
+        self.facts.planned_by_run = tests.is_some();
+        self.facts.planned_shards = shards.map(u64::from);
+        self.facts.max_attempts = max_attempts.or(self.max_attempts_by_suites);
         self.facts.streams = self.streams.len() as u64;
         self.facts.open_streams = self.open_streams;
         self.facts.broken = self.broken.iter().any(|id| !self.withdrawn.contains(id));

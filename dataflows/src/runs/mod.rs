@@ -55,6 +55,8 @@ pub struct RunFacts {
     pub planned_by_run: bool,
     /// Shards announced.
     pub planned_shards: Option<u64>,
+    /// How often a failing test is tried at most: announced by the run, else the largest that one of its suites announced.
+    pub max_attempts: Option<u32>,
     /// Streams seen.
     pub streams: u64,
     /// Streams seen and not complete.

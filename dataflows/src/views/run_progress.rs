@@ -22,6 +22,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
+use weir_schemas::timestamp::TIMESTAMP_MS_MAX;
 use weir_schemas::update::Cause;
 use weir_schemas::view::RUN_PROGRESS;
 
@@ -64,7 +65,8 @@ pub fn render<'s>(
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Run {
     facts: Option<Arc<RunFacts>>,
-    parts: ByWorker<Counts>,
+    /// Sums, and the most attempts that a failing test has used up, by worker.
+    parts: ByWorker<(Counts, Option<u32>)>,
 }
 
 /// What is shown of a run.
@@ -78,8 +80,14 @@ struct Shown {
 impl Run {
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.parts.iter().for_each(|counts| sum.merge(counts));
+        self.parts.iter().for_each(|(counts, _)| sum.merge(counts));
         sum
+    }
+
+    /// Whether the run may still pass; `None` while nobody said how often a failing test is tried.
+    fn can_still_pass(&self, facts: &RunFacts) -> Option<bool> {
+        let used_up = self.parts.iter().filter_map(|(_, failing_attempts)| *failing_attempts).max();
+        facts.max_attempts.map(|max| !facts.broken && used_up.is_none_or(|used| used < max))
     }
 
     fn show(&self, writer: &mut RowWriter) -> Shown {
@@ -102,11 +110,24 @@ impl Run {
             .ended_at
             .filter(|_| facts.phase == Phase::Abandoned)
             .map(|since| missing::abandoned(writer, project, run, since));
-        Shown { row: Some(row(writer, facts, &counts)), missing: [never, abandoned], awaited }
+        let row = row(writer, facts, &counts, self.can_still_pass(facts));
+        Shown { row: Some(row), missing: [never, abandoned], awaited }
     }
 }
 
-fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts) -> Row {
+/// When the run will be done if its tests keep finishing as fast as they did on average.
+fn eta_at(facts: &RunFacts, counts: &Counts) -> Option<u64> {
+    let finished = u128::try_from(counts.finished).ok().filter(|finished| *finished > 0)?;
+    let planned = u128::from(facts.planned?);
+    if facts.phase != Phase::Running || planned <= finished {
+        return None;
+    }
+    let so_far = u128::from(facts.last_event_at - facts.first_event_at);
+    let at = u128::from(facts.last_event_at) + so_far * (planned - finished) / finished;
+    Some(u64::try_from(at).map_or(TIMESTAMP_MS_MAX, |at| at.min(TIMESTAMP_MS_MAX)))
+}
+
+fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts, can_still_pass: Option<bool>) -> Row {
     let state = match facts.phase {
         Phase::Running => "running",
         Phase::Abandoned => "abandoned",
@@ -120,6 +141,7 @@ fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts) -> Row {
     writer.int(counts.skipped).int(counts.errored).int(counts.flaky);
     writer.uint(facts.first_event_at).uint(facts.last_event_at);
     writer.uint(facts.streams).uint(facts.open_streams).opt_uint(facts.planned_shards);
+    writer.opt_uint(eta_at(facts, counts)).opt_bool(can_still_pass);
     writer.finish(&RUN_PROGRESS)
 }
 
@@ -158,7 +180,8 @@ impl Machine for Progress {
             match input {
                 RunProgressInput::Part(part) => {
                     withdrawn.extend(part.withdrawn.then_some(run));
-                    self.runs.get_or_insert_with(run, Run::default).parts.set(part.worker, part.counts);
+                    let said = (part.counts, part.failing_attempts);
+                    self.runs.get_or_insert_with(run, Run::default).parts.set(part.worker, said);
                 }
                 RunProgressInput::Facts(facts) => {
                     withdrawn.extend(facts.withdrawn.then_some(run));

@@ -213,6 +213,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         duration: duration(dice),
         planned_tests: number(2, 6, dice),
         planned_shards: number(3, 4, dice).map(|shards| shards.max(1)),
+        max_attempts: number(3, 4, dice),
         error: dice.one_in(2).then(|| error(dice)),
         coverage: (kind == EventType::CoverageUpdated).then(|| coverage(dice)),
         withdraws: by_event.then(|| Text::from(format!("{}-{}", stream.name, 1 + dice.roll(unique + 4)))),

@@ -84,6 +84,7 @@ const LAYOUTS: &[Layout] = &[
             column("flaky", "flaky", 6),
             column("project", "project", 20),
             column("last", "last_event_at", 8),
+            column("done", "eta_at", 9),
             column("branch", "branch", 28),
             column("open", "open_streams", 5),
             column("skipped", "skipped", 7),
@@ -317,7 +318,12 @@ fn bar(done: u64, planned: Option<u64>) -> String {
     format!("{cells} {done}/{planned}")
 }
 
+/// How long ago a time was, or how far ahead it is.
 fn ago(ms: u64, now_ms: u64) -> String {
+    let ahead = ms.saturating_sub(now_ms);
+    if ahead >= 1_000 {
+        return format!("in {}", ago(now_ms, ms));
+    }
     match now_ms.saturating_sub(ms) / 1_000 {
         0 => "now".to_owned(),
         seconds @ 1..60 => format!("{seconds} s"),
@@ -363,6 +369,7 @@ mod tests {
         let text = |value: Value, kind: &str| plain(&value, kind, "x", 100_000).text;
         assert_eq!(text(json!(30_000), "time"), "1 min");
         assert_eq!(text(json!(100_500), "time"), "now");
+        assert_eq!(text(json!(190_000), "time"), "in 1 min");
         assert_eq!(text(json!(0.2), "duration"), "0.2 ms");
         assert_eq!(text(json!(61_000), "duration"), "1.0 min");
         assert_eq!(text(json!("a\u{1b}[31m\nb"), "str"), "a [31m b", "no control character reaches the terminal");

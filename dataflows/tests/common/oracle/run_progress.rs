@@ -8,12 +8,37 @@ use std::sync::Arc;
 use weir_dataflows::input::{Event, Withdraws};
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
+use weir_schemas::outcome::Outcome;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::RUN_PROGRESS;
 
 /// The first of a tick and position that has it.
 fn first_origin(run: &Run, of: impl Fn(&Event) -> Option<Arc<str>>) -> Option<Arc<str>> {
     run.events.iter().find_map(|(_, event)| of(event))
+}
+
+/// When a running run will be done at its average pace; never after the year 9999.
+fn eta(run: &Run, tests: &[&Test]) -> Option<u64> {
+    let finished = tests.iter().filter(|test| test.outcome().is_some()).count() as u128;
+    let planned = u128::from(planned(run).0?);
+    let times = || run.events.iter().map(|(at, event)| u128::from(event.at.min(*at)));
+    let (first, last) = (times().min()?, times().max()?);
+    let open = run.phase == "running" && finished > 0 && finished < planned;
+    let at = open.then(|| last + (last - first) * (planned - finished) / finished)?;
+    Some(at.min(253_402_300_799_999) as u64)
+}
+
+/// How often a failing test is tried, if anybody said it: the run itself, or one of its suites.
+fn max_attempts(run: &Run) -> Option<u64> {
+    let by_suites = run.events.iter().filter(|(_, event)| event.kind == EventType::TestSuiteStarted);
+    let largest = by_suites.filter_map(|(_, event)| event.max_attempts()).max();
+    announced(run, |event| event.max_attempts()).or(largest.map(u64::from))
+}
+
+/// Whether a test failed as often as it may be tried; an attempt under way may still pass.
+fn lost(test: &Test, max: u64) -> bool {
+    let used = test.attempts.len() as u64 - u64::from(test.running());
+    test.outcome().is_some_and(Outcome::fails) && used >= max
 }
 
 /// The rows.
@@ -53,6 +78,14 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
         write_counts(&mut writer, &tests);
         writer.opt_uint(times().min()).opt_uint(times().max()).uint(seen).uint(open);
         writer.opt_uint(announced(run, |event| event.planned_shards()));
+        match eta(run, &tests) {
+            Some(at) => writer.uint(at),
+            None => writer.null(),
+        };
+        match max_attempts(run) {
+            Some(max) => writer.bool(!broken.iter().any(|id| !taken_back(id)) && !tests.iter().any(|t| lost(t, max))),
+            None => writer.null(),
+        };
         writer.finish(&RUN_PROGRESS)
     };
     runs.values().map(|run| row(run)).collect()
