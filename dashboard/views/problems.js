@@ -10,6 +10,9 @@ const MISSING_WORDS = {
   not_started: (id, amount) => `${counted(amount ?? 0, "test")} announced and never seen${id ? ` in ${id}` : ""}`,
   not_finished: (id) => `${id} began and never ended`,
   abandoned: () => "The run went silent without ending",
+  shard_not_started: (id, amount) => `${counted(amount ?? 0, "shard")} announced and never seen`,
+  version_gap: (id, amount) => `${counted(amount ?? 0, "event")} of ${id} never came`,
+  silent_shard: (id) => `${id} has gone silent`,
 };
 
 /** `run`: {project, run} shows that run's alone, and nothing when nothing is missing. */

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::input::{Event, Input, Position, Refusal, RejectKind, Text};
 use crate::keyed::{Collection, Machine, Step, keyed, reuse};
 use crate::map::Map;
-use crate::notes::{Notes, RunNote};
+use crate::notes::{Note, Notes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,10 +28,7 @@ use weir_schemas::id::Id;
 const HOUR_MS: u64 = 3_600_000;
 
 /// Admits events, distributed by stream; and what they say about the lives of their runs.
-pub fn admit<'s>(
-    config: &Config,
-    input: Collection<'s, Input>,
-) -> (Collection<'s, Input>, Collection<'s, Arc<RunNote>>) {
+pub fn admit<'s>(config: &Config, input: Collection<'s, Input>) -> (Collection<'s, Input>, Collection<'s, Note>) {
     let pact = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
         Input::Event(event) => event.stream().route(),
         Input::Refused(refusal) => refusal.position.offset,
@@ -46,19 +43,37 @@ pub fn admit<'s>(
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Output {
     Input(Input),
-    Note(Arc<RunNote>),
+    Note(Note),
 }
 
 /// What is known of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct StreamState {
     last: u64,
-    /// Inclusive ranges below `last`, ascending.
-    gaps: Vec<(u64, u64)>,
+    /// Below `last`, ascending.
+    gaps: Vec<Gap>,
     heard: u64,
     generation: u64,
     young: Vec<Id>,
     old: Vec<Id>,
+}
+
+/// Versions that did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Gap {
+    start: u64,
+    /// Itself missing.
+    end: u64,
+    /// The run of the event that left it: what is missing is that run's.
+    run: Id,
+}
+
+impl StreamState {
+    /// How many versions are missing before events of a run.
+    fn missing(&self, run: Id) -> u64 {
+        // Nearly always there are no gaps.
+        self.gaps.iter().filter(|gap| gap.run == run).map(|gap| gap.end - gap.start + 1).sum()
+    }
 }
 
 /// Versions and gaps in memory, with the ids as sets.
@@ -80,8 +95,8 @@ impl StreamMemory {
         }
     }
 
-    /// The verdict on one event: `Ok`, or why not and the version that was expected.
-    fn judge(&mut self, event: &Event, gaps_max: usize) -> Result<(), (RejectKind, Option<u64>)> {
+    /// The verdict on one event: `Ok` with the run whose gap it filled, or why not and the version that was expected.
+    fn judge(&mut self, event: &Event, gaps_max: usize) -> Result<Option<Id>, (RejectKind, Option<u64>)> {
         if self.old.contains(&event.id) || self.young.insert(event.id, ()).is_some() {
             return Err((RejectKind::Duplicate, None));
         }
@@ -91,7 +106,7 @@ impl StreamMemory {
         })
     }
 
-    fn judge_version(&mut self, event: &Event, gaps_max: usize) -> Result<(), (RejectKind, Option<u64>)> {
+    fn judge_version(&mut self, event: &Event, gaps_max: usize) -> Result<Option<Id>, (RejectKind, Option<u64>)> {
         let StreamState { last, gaps, .. } = &mut self.versions;
         let conflict = Err((RejectKind::Conflict, Some(last.saturating_add(1))));
         if event.version > *last {
@@ -99,33 +114,32 @@ impl StreamMemory {
                 if gaps.len() >= gaps_max {
                     return conflict;
                 }
-                gaps.push((*last + 1, event.version - 1));
+                gaps.push(Gap { start: *last + 1, end: event.version - 1, run: event.run() });
             }
             *last = event.version;
-        } else if !fill(gaps, event.version, gaps_max) {
-            return conflict;
+            return Ok(None);
         }
-        Ok(())
+        fill(gaps, event.version, gaps_max).map_or(conflict, |run| Ok(Some(run)))
     }
 }
 
-/// Takes `version` out of the gaps; false when it is in none, or splitting one would make too many.
-fn fill(gaps: &mut Vec<(u64, u64)>, version: u64, gaps_max: usize) -> bool {
-    let index = gaps.partition_point(|(_, end)| *end < version);
-    let Some(&(start, end)) = gaps.get(index).filter(|(start, _)| *start <= version) else { return false };
-    match (start == version, end == version) {
+/// Takes `version` out of the gaps and says whose it was; `None` when it is in none, or splitting one would make too many.
+fn fill(gaps: &mut Vec<Gap>, version: u64, gaps_max: usize) -> Option<Id> {
+    let index = gaps.partition_point(|gap| gap.end < version);
+    let gap = *gaps.get(index).filter(|gap| gap.start <= version)?;
+    match (gap.start == version, gap.end == version) {
         (true, true) => {
             gaps.remove(index);
         }
-        (true, false) => gaps[index].0 += 1,
-        (false, true) => gaps[index].1 -= 1,
-        (false, false) if gaps.len() >= gaps_max => return false,
+        (true, false) => gaps[index].start += 1,
+        (false, true) => gaps[index].end -= 1,
+        (false, false) if gaps.len() >= gaps_max => return None,
         (false, false) => {
-            gaps[index] = (start, version - 1);
-            gaps.insert(index + 1, (version + 1, end));
+            gaps[index].end = version - 1;
+            gaps.insert(index + 1, Gap { start: version + 1, ..gap });
         }
     }
-    true
+    Some(gap.run)
 }
 
 /// The state machine of all streams of a worker.
@@ -140,6 +154,8 @@ struct Admission {
     /// A tick's input with its positions, while it is put in order.
     ordered: Vec<(Position, Input)>,
     notes: Notes,
+    /// Streams and runs of which more or fewer versions are missing in a tick, and no note of the run's says it.
+    torn: Vec<(Id, Id)>,
 }
 
 impl Admission {
@@ -153,6 +169,7 @@ impl Admission {
             nothing: Text::from(""),
             ordered: Vec::new(),
             notes: Notes::default(),
+            torn: Vec::new(),
         }
     }
 
@@ -163,7 +180,8 @@ impl Admission {
                 memory.rotate(now / self.event_id_memory_ms);
                 let end = self.stream_end(stream);
                 if end <= now {
-                    self.streams.remove(&stream);
+                    let left = self.streams.remove(&stream).unwrap_or_default();
+                    self.torn.extend(left.versions.gaps.iter().map(|gap| (stream, gap.run)));
                 } else {
                     self.schedule(stream, now, end, wakes);
                 }
@@ -196,13 +214,15 @@ impl Admission {
         memory.rotate(now / self.event_id_memory_ms);
         memory.versions.heard = now;
         let verdict = memory.judge(&event, self.gaps_max);
+        let missing = memory.versions.missing(event.run());
         if !known {
             let end = self.stream_end(event.stream());
             self.schedule(event.stream(), now, end, wakes);
         }
         match verdict {
-            Ok(()) => {
-                self.notes.add(&event, now);
+            Ok(filled) => {
+                self.notes.add(&event, now, missing);
+                self.torn.extend(filled.filter(|run| *run != event.run()).map(|run| (event.stream(), run)));
                 Input::Event(event)
             }
             Err((kind, expected)) => Input::Refused(Arc::new(refusal(&event, kind, expected, &self.nothing))),
@@ -240,9 +260,20 @@ impl Machine for Admission {
     #[cfg(test)]
     fn fresh(&self) -> Option<Self> {
         let Admission { gaps_max, stream_memory_ms, event_id_memory_ms, .. } = *self;
-        let (streams, checks, ordered, notes) = Default::default();
+        let (streams, checks, ordered, notes, torn) = Default::default();
         let nothing = Arc::clone(&self.nothing);
-        Some(Admission { streams, checks, gaps_max, stream_memory_ms, event_id_memory_ms, nothing, ordered, notes })
+        let memories = Admission {
+            streams,
+            checks,
+            gaps_max,
+            stream_memory_ms,
+            event_id_memory_ms,
+            nothing,
+            ordered,
+            notes,
+            torn,
+        };
+        Some(memories)
     }
 
     fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Output>) {
@@ -259,7 +290,14 @@ impl Machine for Admission {
             };
             step.emit(Output::Input(admitted), 1);
         }
-        self.notes.drain().for_each(|note| step.emit(Output::Note(note), 1));
+        self.notes.drain().for_each(|note| step.emit(Output::Note(Note::Said(note)), 1));
+        let mut torn = std::mem::take(&mut self.torn);
+        torn.sort_unstable();
+        torn.dedup();
+        for (stream, run) in torn {
+            let missing = self.streams.get(&stream).map_or(0, |memory| memory.versions.missing(run));
+            step.emit(Output::Note(Note::Missing { run, stream, missing }), 1);
+        }
         reuse(&mut ordered, came);
         self.ordered = ordered;
         for at in wakes {
@@ -310,12 +348,20 @@ mod tests {
 
     #[test]
     fn a_gap_is_filled_from_any_side_and_split() {
-        let mut gaps = vec![(2, 4), (7, 7), (10, 20)];
-        assert!(!fill(&mut gaps, 5, 64) && !fill(&mut gaps, 1, 64) && !fill(&mut gaps, 21, 64));
-        assert!(fill(&mut gaps, 2, 64) && fill(&mut gaps, 4, 64) && fill(&mut gaps, 7, 64) && fill(&mut gaps, 15, 64));
-        assert_eq!(gaps, [(3, 3), (10, 14), (16, 20)]);
-        assert!(!fill(&mut gaps, 12, 3), "a split that makes too many ranges is refused");
-        assert!(fill(&mut gaps, 10, 3));
-        assert_eq!(gaps, [(3, 3), (11, 14), (16, 20)]);
+        let gap = |(start, end)| Gap { start, end, run: Id(u128::from(end)) };
+        let mut gaps: Vec<Gap> = [(2, 4), (7, 7), (10, 20)].into_iter().map(gap).collect();
+        for version in [5, 1, 21] {
+            assert_eq!(fill(&mut gaps, version, 64), None);
+        }
+        for (version, run) in [(2, 4), (4, 4), (7, 7), (15, 20)] {
+            assert_eq!(fill(&mut gaps, version, 64), Some(Id(run)));
+        }
+        let ranges = |gaps: &[Gap]| gaps.iter().map(|gap| (gap.start, gap.end)).collect::<Vec<_>>();
+        assert_eq!(ranges(&gaps), [(3, 3), (10, 14), (16, 20)]);
+        assert_eq!(fill(&mut gaps, 12, 3), None, "a split that makes too many ranges is refused");
+        assert_eq!(fill(&mut gaps, 10, 3), Some(Id(20)));
+        assert_eq!(ranges(&gaps), [(3, 3), (11, 14), (16, 20)]);
+        let state = StreamState { gaps, ..StreamState::default() };
+        assert_eq!((state.missing(Id(20)), state.missing(Id(4)), state.missing(Id(7))), (9, 1, 0));
     }
 }

@@ -17,6 +17,8 @@ pub struct Config {
     pub run_quiet_ms: u64,
     /// A run that is not finished is abandoned after so much silence.
     pub run_timeout_ms: u64,
+    /// A shard of a running run that is not complete is silent when it said nothing for so long.
+    pub shard_silent_ms: u64,
     /// A run's detail stays for so long after it finished or was abandoned.
     pub run_grace_ms: u64,
     /// A stream's version and gaps are kept for so long after its last event.
@@ -64,6 +66,7 @@ impl Default for Config {
         Config {
             run_quiet_ms: MINUTE / 2,
             run_timeout_ms: 2 * HOUR,
+            shard_silent_ms: 2 * MINUTE,
             run_grace_ms: HOUR,
             stream_memory_ms: 7 * DAY,
             event_id_memory_ms: DAY,

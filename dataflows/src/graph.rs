@@ -71,7 +71,11 @@ fn render<'s>(
     let lives = live(config, notes, silence);
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
-        RunOutput::Facts(_) => None,
+        RunOutput::Facts(_) | RunOutput::Missing(_) => None,
+    });
+    let (lives, missing_of_streams) = fork("MissingOfStreams", lives, |output| match output {
+        RunOutput::Missing(row) => Some(row.clone()),
+        RunOutput::Phase(_) | RunOutput::Facts(_) => None,
     });
     let passed = gate(config, admitted, phases.clone());
     let (passed, refusals) = fork("Refusals", passed, |input| match input {
@@ -121,6 +125,6 @@ fn render<'s>(
     outputs.add(&LIVE_METRICS, metrics);
     outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_suites));
+    outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_streams).concat(missing_of_suites));
     (outputs, refusals)
 }

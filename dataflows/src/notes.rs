@@ -17,6 +17,34 @@ use std::sync::Arc;
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 
+/// What the lives of runs are told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Note {
+    /// What a stream said.
+    Said(Arc<RunNote>),
+    /// How many versions of a stream a run misses now, where no event of the run's says it: another run's event filled the
+    /// gap, or the stream was forgotten.
+    Missing {
+        /// The run.
+        run: Id,
+        /// The stream.
+        stream: Id,
+        /// How many.
+        missing: u64,
+    },
+}
+
+impl Note {
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> Id {
+        match self {
+            Note::Said(note) => note.run,
+            Note::Missing { run, .. } => *run,
+        }
+    }
+}
+
 /// What one stream said about one run in one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunNote {
@@ -26,6 +54,12 @@ pub struct RunNote {
     pub name: Text,
     /// The stream.
     pub stream: Id,
+    /// The stream's name.
+    pub stream_name: Text,
+    /// The first machine that its events name.
+    pub worker: Option<Text>,
+    /// How many versions of the stream are missing before the run's events, after the tick.
+    pub missing: u64,
     /// Where its first event of the tick stands.
     pub first: Position,
     /// The project.
@@ -99,8 +133,9 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Takes down what an admitted event of tick `now` says; events come in order of their positions.
-    pub fn add(&mut self, event: &Event, now: u64) {
+    /// Takes down what an admitted event of tick `now` says, after which so many versions are `missing`; events come in order
+    /// of their positions.
+    pub fn add(&mut self, event: &Event, now: u64, missing: u64) {
         let same = |note: &RunNote| (note.run, note.stream) == (event.run(), event.stream());
         if !self.notes.get(self.last).is_some_and(same) {
             let notes = &mut self.notes;
@@ -109,7 +144,9 @@ impl Notes {
                 notes.len() - 1
             });
         }
-        self.notes[self.last].add(event, now);
+        let note = &mut self.notes[self.last];
+        note.add(event, now);
+        note.missing = missing;
     }
 
     /// Takes the tick's notes out.
@@ -131,6 +168,9 @@ impl RunNote {
             run: event.run(),
             name: Arc::clone(&event.names.run),
             stream: event.stream(),
+            stream_name: Arc::clone(&event.origin.stream_name),
+            worker: None,
+            missing: 0,
             first: event.position,
             project: Arc::clone(&event.origin.project),
             named: Default::default(),
@@ -155,6 +195,9 @@ impl RunNote {
             if let (None, Some(named)) = (&first, named) {
                 *first = Some((event.position, Arc::clone(named)));
             }
+        }
+        if self.worker.is_none() {
+            self.worker.clone_from(&event.origin.worker);
         }
         self.first_at = self.first_at.min(event.at.min(now));
         self.last_at = self.last_at.max(event.at.min(now));

@@ -36,7 +36,7 @@ fn an_event_becomes_rows_and_the_run_ends_and_leaves() {
         }
         assert_eq!(
             folded.json(&RUN_PROGRESS),
-            [r#"["default","s","failed",null,null,null,null,2,1,1,0,1,0,0,0,1000,3000,1,0,null]"#]
+            [r#"["default","s","failed",null,null,null,null,2,1,1,0,1,0,0,0,1000,3000,1,0,null,null,null]"#]
         );
         assert_eq!(folded.json(&SUITE_PROGRESS), [r#"["default","s","u","u",2,1,1,0,1,0,0,0,3.5,"failed","failed"]"#]);
         assert_eq!(folded.json(&TEST_RESULTS).len(), 1);

@@ -354,10 +354,14 @@ pub const ERROR_STREAM: View = View {
 
 /// What was announced or begun and is not there. `kind`: `not_started` (id: the suite, or empty for the run; `count` of
 /// announced tests never seen, once the run has ended), `not_finished` (id: the test, begun and without an outcome when the
-/// run ended), `abandoned` (id: empty; the run itself).
+/// run ended), `abandoned` (id: empty; the run itself), `shard_not_started` (id: empty; `count` of announced shards never
+/// seen, once the run has ended), `version_gap` (id: the stream; `count` of its versions that never came, since it is
+/// complete or its run has ended; a version is missed by the run of the first event beyond it), `silent_shard` (id: the
+/// stream, of a running run, that is not complete and has said nothing for a configured time, since its last event).
+/// `worker`: the first that the test or the stream named.
 pub const MISSING: View = View {
     name: "missing",
-    version: 1,
+    version: 2,
     channel: "test_suite_progress",
     key: 4,
     cadence_ms: 0,

@@ -127,6 +127,7 @@ fn engine(config: &Config, rules: &mut Rules) {
     for (key, period) in [
         ("engine.run_quiet", engine.run_quiet),
         ("engine.run_timeout", engine.run_timeout),
+        ("engine.shard_silent", engine.shard_silent),
         ("engine.run_grace", engine.run_grace),
         ("engine.stream_memory", engine.stream_memory),
         ("engine.event_id_memory", engine.event_id_memory),

@@ -85,6 +85,7 @@ impl Config {
         weir_dataflows::Config {
             run_quiet_ms: engine.run_quiet.ms(),
             run_timeout_ms: engine.run_timeout.ms(),
+            shard_silent_ms: engine.shard_silent.ms(),
             run_grace_ms: engine.run_grace.ms(),
             stream_memory_ms: engine.stream_memory.ms(),
             event_id_memory_ms: engine.event_id_memory.ms(),

@@ -108,6 +108,8 @@ pub struct Engine {
     pub run_quiet: Period,
     /// A run that was silent for so long without finishing is abandoned.
     pub run_timeout: Period,
+    /// A shard of a running run that is not complete is silent when it said nothing for so long.
+    pub shard_silent: Period,
     /// A finished or abandoned run stays for so long.
     pub run_grace: Period,
     /// Versions of a stream are remembered for so long after its last event.
@@ -142,6 +144,7 @@ impl Default for Engine {
             tick_max: Period::from_ms(100),
             run_quiet: Period::from_secs(30),
             run_timeout: Period::from_hours(2),
+            shard_silent: Period::from_secs(120),
             run_grace: Period::from_hours(1),
             stream_memory: Period::from_days(7),
             event_id_memory: Period::from_hours(24),

@@ -34,3 +34,44 @@ advance 7234000
 expect missing
 - evicted ["web","r1","not_started","unit",1,33000,null]
 + ["web","r2","abandoned","",1,7234000,null]
+
+# A run of three shards: one loses its second event and completes, one begins and says nothing more, one never comes.
+ingest
+{"eventId":"s3-1","eventType":"test_suite_started","streamId":"s3","version":1,"timestamp":8000000,"correlationId":"r3","data":{"testSuiteId":"unit"},"metadata":{"project":"web","worker":"w1"}}
+{"eventId":"s3-3","eventType":"test_suite_completed","streamId":"s3","version":3,"timestamp":8000000,"correlationId":"r3","data":{"testSuiteId":"unit"},"metadata":{"project":"web","worker":"w1"}}
+{"eventId":"s4-1","eventType":"run_started","streamId":"s4","version":1,"timestamp":8000000,"correlationId":"r3","data":{"plannedShards":3},"metadata":{"project":"web","worker":"w2"}}
+{"eventId":"s4-2","eventType":"test_suite_started","streamId":"s4","version":2,"timestamp":8000000,"correlationId":"r3","data":{"testSuiteId":"unit"},"metadata":{"project":"web","worker":"w2"}}
+advance 8000000
+expect missing
++ ["web","r3","version_gap","s3",1,8000000,"w1"]
+
+# Two minutes later.
+advance 8119990
+expect missing
+advance 8120000
+expect missing
++ ["web","r3","silent_shard","s4",1,8000000,"w2"]
+
+# It speaks, and what was lost comes after all.
+ingest
+{"eventId":"s4-3","eventType":"test_passed","streamId":"s4","version":3,"timestamp":8121000,"correlationId":"r3","data":{"testId":"a","testSuiteId":"unit"},"metadata":{"project":"web","worker":"w2"}}
+{"eventId":"s3-2","eventType":"test_passed","streamId":"s3","version":2,"timestamp":8000000,"correlationId":"r3","data":{"testId":"b","testSuiteId":"unit"},"metadata":{"project":"web","worker":"w1"}}
+advance 8121000
+expect missing
+- ["web","r3","silent_shard","s4",1,8000000,"w2"]
+- ["web","r3","version_gap","s3",1,8000000,"w1"]
+
+# The run ends with an event of a shard still to come.
+ingest
+{"eventId":"s4-5","eventType":"run_completed","streamId":"s4","version":5,"timestamp":8122000,"correlationId":"r3","data":{},"metadata":{"project":"web","worker":"w2"}}
+advance 8122000
+expect missing
++ ["web","r3","shard_not_started","",1,8122000,null]
++ ["web","r3","version_gap","s4",1,8122000,"w2"]
+
+# An hour later all of it leaves.
+advance 11722000
+expect missing
+- evicted ["web","r2","abandoned","",1,7234000,null]
+- evicted ["web","r3","shard_not_started","",1,8122000,null]
+- evicted ["web","r3","version_gap","s4",1,8122000,"w2"]

@@ -1,13 +1,15 @@
 //! The life of one run: its streams, what was announced, and the phase that follows from them.
 
-use super::RunFacts;
 use super::silence::Silence;
-use crate::facts::Phase;
-use crate::notes::{Announced, RunNote, SuiteMark};
+use super::streams::{Of, Streams};
+use super::{Periods, RunFacts};
+use crate::facts::{Phase, RowChange};
+use crate::notes::{Announced, RunNote};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
+use weir_schemas::row::RowWriter;
 
 /// One run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,53 +30,13 @@ pub(super) struct Life {
     measured: bool,
     /// Whether it was said since the run last began or was reopened.
     ended_by_word: bool,
-    streams: BTreeMap<Id, StreamLife>,
-    /// How many of the streams are not complete.
-    open_streams: u64,
-    /// The sum of what the suites announced, when any did.
-    planned_by_suites: Option<u64>,
+    streams: Streams,
     /// What the run itself announced.
     announced: Announced,
     /// The largest `maxAttempts` that a suite announced.
     max_attempts_by_suites: Option<u32>,
     broken: BTreeSet<Id>,
     withdrawn: BTreeSet<Id>,
-}
-
-/// The suites of one stream.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct StreamLife {
-    suites: BTreeMap<Id, SuiteLife>,
-    open: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct SuiteLife {
-    begun: bool,
-    ended: bool,
-    planned: Option<u32>,
-}
-
-impl StreamLife {
-    /// Takes a begin or an end in; gives what its suite announced before and announces now.
-    fn mark(&mut self, mark: &SuiteMark) -> (Option<u32>, Option<u32>) {
-        let suite = self.suites.entry(mark.suite).or_default();
-        let (was_open, was_planned) = (suite.begun && !suite.ended, suite.planned);
-        if mark.ended {
-            suite.ended = true;
-        } else {
-            suite.begun = true;
-            suite.planned = mark.planned.or(suite.planned);
-        }
-        let open = suite.begun && !suite.ended;
-        self.open = self.open + u32::from(open) - u32::from(was_open);
-        (was_planned, suite.planned)
-    }
-
-    /// Complete: its begun suites have ended, and there was one at all.
-    fn complete(&self) -> bool {
-        self.open == 0 && !self.suites.is_empty()
-    }
 }
 
 impl Life {
@@ -110,9 +72,7 @@ impl Life {
             completed: false,
             measured: false,
             ended_by_word: false,
-            streams: BTreeMap::new(),
-            open_streams: 0,
-            planned_by_suites: None,
+            streams: Streams::default(),
             announced: Announced::default(),
             max_attempts_by_suites: None,
             broken: BTreeSet::new(),
@@ -125,7 +85,7 @@ impl Life {
     }
 
     /// Takes a tick's notes in, in order of position.
-    pub(super) fn hear(&mut self, notes: &[Arc<RunNote>], silent_now: u64) {
+    pub(super) fn hear(&mut self, notes: &[Arc<RunNote>], now: u64, clock: u64) {
         self.changed = true;
         let RunFacts { branch, commit, user, framework, .. } = &mut self.facts;
         for (index, field) in [branch, commit, user, framework].into_iter().enumerate().filter(|(_, it)| it.is_none()) {
@@ -138,7 +98,7 @@ impl Life {
         }
         let active = notes.iter().any(|note| note.active);
         if active {
-            self.heard = silent_now;
+            self.heard = clock;
             self.ended_by_word = false;
             self.phase = Phase::Running;
             self.facts.ended_at = None;
@@ -151,9 +111,7 @@ impl Life {
             self.measured |= note.measures;
             self.ended_by_word |= note.completed;
             self.max_attempts_by_suites = self.max_attempts_by_suites.max(note.max_attempts);
-            if note.works {
-                self.work(note);
-            }
+            self.streams.hear(note, now, clock);
             self.facts.withdrawn |= note.withdrawn.iter().any(|id| self.broken.contains(id));
             self.broken.extend(&note.broken);
             self.withdrawn.extend(&note.withdrawn);
@@ -161,32 +119,19 @@ impl Life {
         self.sum_up();
     }
 
-    /// Takes in what a stream says of its suites.
-    fn work(&mut self, note: &RunNote) {
-        let open = &mut self.open_streams;
-        let stream = self.streams.entry(note.stream).or_insert_with(|| {
-            *open += 1;
-            StreamLife::default()
-        });
-        let was_complete = stream.complete();
-        for mark in &note.suites {
-            let (was, is) = stream.mark(mark);
-            if let Some(is) = is {
-                let others = self.planned_by_suites.unwrap_or(0) - u64::from(was.unwrap_or(0));
-                self.planned_by_suites = Some(others + u64::from(is));
-            }
-        }
-        *open = *open + u64::from(was_complete) - u64::from(stream.complete());
+    /// Takes in how many versions of a stream are missing.
+    pub(super) fn tear(&mut self, stream: Id, missing: u64) {
+        self.streams.tear(stream, missing);
     }
 
     fn sum_up(&mut self) {
         let Announced { tests, shards, max_attempts } = self.announced;
-        self.facts.planned = tests.map(u64::from).or(self.planned_by_suites);
+        self.facts.planned = tests.map(u64::from).or(self.streams.planned());
         self.facts.planned_by_run = tests.is_some();
         self.facts.planned_shards = shards.map(u64::from);
         self.facts.max_attempts = max_attempts.or(self.max_attempts_by_suites);
-        self.facts.streams = self.streams.len() as u64;
-        self.facts.open_streams = self.open_streams;
+        self.facts.streams = self.streams.shards();
+        self.facts.open_streams = self.streams.open();
         self.facts.broken = self.broken.iter().any(|id| !self.withdrawn.contains(id));
     }
 
@@ -197,18 +142,25 @@ impl Life {
         self.completed || (begun && self.facts.open_streams == 0 && shards_seen)
     }
 
-    /// When to look at the run again: the tick of its next deadline; `None` while the silent clock stands still.
-    pub(super) fn deadline(&self, now: u64, silence: &Silence, quiet: u64, timeout: u64, grace: u64) -> Option<u64> {
+    /// The tick of the end of its phase; `None` while the silent clock stands still.
+    fn deadline(&self, now: u64, silence: &Silence, periods: &Periods) -> Option<u64> {
         match self.phase {
-            Phase::Running if self.complete() => silence.reaches(self.heard + quiet),
-            Phase::Running => silence.reaches(self.heard + timeout),
-            _ => Some(self.facts.ended_at.unwrap_or(now) + grace),
+            Phase::Running if self.complete() => silence.reaches(self.heard + periods.quiet_ms),
+            Phase::Running => silence.reaches(self.heard + periods.timeout_ms),
+            _ => Some(self.facts.ended_at.unwrap_or(now) + periods.grace_ms),
         }
     }
 
+    /// When to look at the run again: when its phase ends or one of its shards falls silent; `None` as for those.
+    pub(super) fn look_at(&self, now: u64, silence: &Silence, periods: &Periods) -> Option<u64> {
+        let shard = || self.streams.deadline(silence, periods.shard_silent_ms);
+        let shard = if self.phase == Phase::Running { shard() } else { None };
+        self.deadline(now, silence, periods).into_iter().chain(shard).min()
+    }
+
     /// Moves the phase to where it belongs at `now`: deadlines take effect at the next whole second.
-    pub(super) fn advance(&mut self, now: u64, silence: &Silence, quiet: u64, timeout: u64, grace: u64) {
-        let deadline = self.deadline(now, silence, quiet, timeout, grace);
+    pub(super) fn advance(&mut self, now: u64, silence: &Silence, periods: &Periods) {
+        let deadline = self.deadline(now, silence, periods);
         let due = deadline.is_some_and(|at| at.next_multiple_of(1_000) <= now);
         match self.phase {
             Phase::Running if self.ended_by_word => self.end(Phase::Finished, now),
@@ -220,12 +172,25 @@ impl Life {
             }
             _ => {}
         }
+        if self.phase == Phase::Running && now.is_multiple_of(1_000) {
+            self.streams.listen(silence.at(now), periods.shard_silent_ms);
+        }
     }
 
     fn end(&mut self, phase: Phase, now: u64) {
         self.phase = phase;
         self.facts.ended_at = Some(now);
         self.changed = true;
+        self.streams.end();
+    }
+
+    /// Emits what changed of its streams' rows in `missing`.
+    pub(super) fn tell_streams(&mut self, writer: &mut RowWriter, emit: impl FnMut(RowChange, i64)) {
+        if self.phase == Phase::Evicted {
+            return self.streams.leave(emit);
+        }
+        let RunFacts { project, name, ended_at, .. } = &self.facts;
+        self.streams.tell(&Of { project, run: name, ended_at: *ended_at }, writer, emit);
     }
 
     /// The phase, if it is another than the workers know.

@@ -10,18 +10,19 @@
 //! of ours is not an outage of theirs. Deadlines lie at whole seconds. A withdrawal keeps no run alive.
 //!
 //! # Cost
-//! O(1) a note plus its suites; state per live run: 17 bytes a suite and stream.
+//! O(log streams) a note plus its suites; state per live run: that of its streams.
 
 mod life;
 pub mod silence;
+mod streams;
 
 use crate::config::Config;
 use crate::departed::Departed;
-use crate::facts::{Phase, PhaseChange};
+use crate::facts::{Phase, PhaseChange, RowChange};
 use crate::input::Text;
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
-use crate::notes::RunNote;
+use crate::notes::Note;
 use life::Life;
 use serde::{Deserialize, Serialize};
 use silence::Silence;
@@ -31,6 +32,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
+use weir_schemas::row::RowWriter;
 
 /// What is known of a run besides its tests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,19 +84,21 @@ pub enum RunOutput {
     Phase(PhaseChange),
     /// The latest facts of a run, replacing earlier ones.
     Facts(Arc<RunFacts>),
+    /// A row of `missing`, of one of its streams.
+    Missing(RowChange),
 }
 
 /// What goes in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum RunInput {
-    Note(Arc<RunNote>),
+    Note(Note),
     Silence { paused: bool, peer: u64 },
 }
 
 /// Runs the lives, distributed by run. `silence` says on one worker when timers stand still.
 pub fn live<'s>(
     config: &Config,
-    notes: Collection<'s, Arc<RunNote>>,
+    notes: Collection<'s, Note>,
     silence: Collection<'s, bool>,
 ) -> Collection<'s, RunOutput> {
     let peers = notes.scope().peers() as u64;
@@ -103,7 +107,7 @@ pub fn live<'s>(
         (0..peers).map(move |peer| (RunInput::Silence { paused, peer }, time, diff))
     });
     let pact = Exchange::new(|(input, _, _): &(RunInput, u64, i64)| match input {
-        RunInput::Note(note) => note.run.route(),
+        RunInput::Note(note) => note.run().route(),
         RunInput::Silence { peer, .. } => *peer,
     });
     keyed("Runs", notes.concat(silence), pact, config.until, Runs::new(config, peers))
@@ -118,9 +122,17 @@ struct Runs {
     /// Runs whose timers stand still with the silent clock.
     parked: BTreeSet<Id>,
     peers: u64,
+    periods: Periods,
+    writer: RowWriter,
+}
+
+/// How long what takes.
+#[derive(Clone, Copy)]
+struct Periods {
     quiet_ms: u64,
     timeout_ms: u64,
     grace_ms: u64,
+    shard_silent_ms: u64,
     late_memory_ms: u64,
 }
 
@@ -133,17 +145,21 @@ impl Runs {
             checks: BTreeMap::new(),
             parked: BTreeSet::new(),
             peers,
-            quiet_ms: config.run_quiet_ms,
-            timeout_ms: config.run_timeout_ms,
-            grace_ms: config.run_grace_ms,
-            late_memory_ms: config.late_memory_ms,
+            periods: Periods {
+                quiet_ms: config.run_quiet_ms,
+                timeout_ms: config.run_timeout_ms,
+                grace_ms: config.run_grace_ms,
+                shard_silent_ms: config.shard_silent_ms,
+                late_memory_ms: config.late_memory_ms,
+            },
+            writer: RowWriter::default(),
         }
     }
 
     /// Sets when to look at a run again, unless a look is due before; a parked run waits for the clock instead.
     fn schedule(&mut self, run: Id, now: u64, wakes: &mut Vec<u64>) {
         let Some(life) = self.lives.get_mut(&run) else { return };
-        let Some(at) = life.deadline(now, &self.silence, self.quiet_ms, self.timeout_ms, self.grace_ms) else {
+        let Some(at) = life.look_at(now, &self.silence, &self.periods) else {
             life.check_at = None;
             self.parked.insert(run);
             return;
@@ -183,19 +199,20 @@ impl Machine for Runs {
 
     #[cfg(test)]
     fn fresh(&self) -> Option<Self> {
-        let Runs { peers, quiet_ms, timeout_ms, grace_ms, late_memory_ms, .. } = *self;
+        let Runs { peers, periods, .. } = *self;
         let (lives, departed, silence, checks, parked) = Default::default();
-        Some(Runs { lives, departed, silence, checks, parked, peers, quiet_ms, timeout_ms, grace_ms, late_memory_ms })
+        Some(Runs { lives, departed, silence, checks, parked, peers, periods, writer: RowWriter::default() })
     }
 
     fn step(&mut self, data: &mut Vec<(RunInput, i64)>, step: &mut Step<'_, RunOutput>) {
         let now = step.now();
         self.departed.forget(now);
-        let mut notes = Vec::new();
+        let (mut notes, mut torn) = (Vec::new(), Vec::new());
         let was_paused = self.silence.paused();
         for (input, _) in data.drain(..) {
             match input {
-                RunInput::Note(note) => notes.push(note),
+                RunInput::Note(Note::Said(note)) => notes.push(note),
+                RunInput::Note(Note::Missing { run, stream, missing }) => torn.push((run, stream, missing)),
                 RunInput::Silence { paused, .. } => self.silence.set(now, paused),
             }
         }
@@ -207,25 +224,32 @@ impl Machine for Runs {
                 continue; // The gate refuses its events as late.
             }
             let life = self.lives.get_or_insert_with(run, || Life::new(&group[0], now));
-            life.hear(group, self.silence.at(now));
+            life.hear(group, now, self.silence.at(now));
             touched.push(run);
+        }
+        for (run, stream, missing) in torn {
+            if let Some(life) = self.lives.get_mut(&run) {
+                life.tear(stream, missing);
+                touched.push(run);
+            }
         }
         touched.sort_unstable();
         touched.dedup();
         let mut wakes = Vec::new();
         for run in touched {
             let Some(life) = self.lives.get_mut(&run) else { continue };
-            life.advance(now, &self.silence, self.quiet_ms, self.timeout_ms, self.grace_ms);
+            life.advance(now, &self.silence, &self.periods);
             let (phase, told, facts) = (life.phase, life.take_phase(), life.take_change());
             if let Some(facts) = facts {
                 step.emit(RunOutput::Facts(facts), 1);
             }
+            life.tell_streams(&mut self.writer, |row, diff| step.emit(RunOutput::Missing(row), diff));
             if let Some(phase) = told {
                 self.tell(run, phase, step);
             }
             if phase == Phase::Evicted {
                 self.lives.remove(&run);
-                wakes.push(self.departed.insert(run, now, self.late_memory_ms));
+                wakes.push(self.departed.insert(run, now, self.periods.late_memory_ms));
             } else {
                 self.schedule(run, now, &mut wakes);
             }

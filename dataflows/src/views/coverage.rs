@@ -106,7 +106,7 @@ pub fn render<'s>(
     let notes = events.map(|(event, time, diff)| (SummaryInput::Event(event), time, diff));
     let facts = lives.flat_map(|(output, time, diff)| match output {
         RunOutput::Facts(facts) => Some((SummaryInput::Facts(facts), time, diff)),
-        RunOutput::Phase(_) => None,
+        RunOutput::Phase(_) | RunOutput::Missing(_) => None,
     });
     let of_runs = incidents.map(|(rule, time, diff)| (SummaryInput::Rule(rule), time, diff));
     let by_run = Exchange::new(|(input, _, _): &(SummaryInput, u64, i64)| input.route());

@@ -1,7 +1,7 @@
 //! `run_progress`: each live run, what its project still awaits of it, and what of it is missing once it has ended.
 //!
 //! Contract: takes the runs' facts and the sums of all workers, and emits the run's row, the rows of `missing` that are the
-//! run's own (announced tests never seen, the run abandoned), and, while the run is running, the streams and tests that
+//! run's own (announced tests and shards never seen, the run abandoned), and, while the run is running, the streams and tests that
 //! are awaited of it, for the completeness of its project's numbers.
 //!
 //! # Cost
@@ -51,7 +51,7 @@ pub fn render<'s>(
 ) -> Collection<'s, RunProgressOutput> {
     let facts = lives.flat_map(|(output, time, diff)| match output {
         RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
-        RunOutput::Phase(_) => None,
+        RunOutput::Phase(_) | RunOutput::Missing(_) => None,
     });
     let parts = parts.map(|(part, time, diff)| (RunProgressInput::Part(part), time, diff));
     let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
@@ -73,7 +73,7 @@ struct Run {
 #[derive(Default)]
 struct Shown {
     row: Option<Row>,
-    missing: [Option<Row>; 2],
+    missing: [Option<Row>; 3],
     awaited: [i64; 2],
 }
 
@@ -106,12 +106,16 @@ impl Run {
             .ended_at
             .filter(|_| facts.planned_by_run && not_seen > 0)
             .map(|since| missing::not_started(writer, project, run, "", not_seen, since));
+        let shards = facts
+            .ended_at
+            .filter(|_| unseen_shards > 0)
+            .map(|since| missing::shard_not_started(writer, project, run, unseen_shards, since));
         let abandoned = facts
             .ended_at
             .filter(|_| facts.phase == Phase::Abandoned)
             .map(|since| missing::abandoned(writer, project, run, since));
         let row = row(writer, facts, &counts, self.can_still_pass(facts));
-        Shown { row: Some(row), missing: [never, abandoned], awaited }
+        Shown { row: Some(row), missing: [never, shards, abandoned], awaited }
     }
 }
 

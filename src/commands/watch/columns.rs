@@ -156,10 +156,10 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         view: "missing",
         columns: &[
-            column("missing", "kind", 13),
+            column("missing", "kind", 17),
             column("run", "run", 32),
             column("what", "id", 48),
-            column("tests", "count", 6),
+            column("count", "count", 6),
             column("since", "since", 8),
             column("worker", "worker", 14),
             column("project", "project", 16),
@@ -294,7 +294,8 @@ pub(super) fn plain(value: &Value, kind: &str, name: &str, now_ms: u64) -> Cell 
         ("enum", "passed", _) => Tint::Good,
         ("enum", "failed" | "error" | "timeout", _) => Tint::Bad,
         ("enum", "running", _) => Tint::Busy,
-        ("enum", "abandoned" | "not_finished" | "not_started", _) => Tint::Odd,
+        ("enum", "abandoned" | "not_finished" | "not_started" | "shard_not_started", _) => Tint::Odd,
+        ("enum", "version_gap" | "silent_shard", _) => Tint::Odd,
         ("enum", "skipped", _) => Tint::Faint,
         ("int", count, "failed" | "errored") if count != "0" => Tint::Bad,
         ("int", count, "flaky") if count != "0" => Tint::Odd,

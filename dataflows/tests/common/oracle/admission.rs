@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_dataflows::Config;
 use weir_dataflows::input::{Event, Input, RejectKind};
+use weir_schemas::id::Id;
 
 pub const HOUR: u64 = 3_600_000;
 
@@ -40,13 +41,33 @@ pub fn admission(config: &Config, ticks: &[Tick]) -> Vec<Judged> {
     judged
 }
 
+/// How many versions of a stream a run misses at `time`: each is missed by the run of the first event beyond it.
+pub fn missing(config: &Config, judged: &[Judged], stream: Id, run: Id, time: u64) -> u64 {
+    let mut history: Vec<&Judged> =
+        judged.iter().filter(|other| other.event.stream() == stream && other.at <= time).collect();
+    let times = history.iter().map(|other| other.at).chain([time]).collect::<Vec<_>>();
+    history.drain(..remembered_from(config, &times));
+    history.retain(|other| other.refused.is_none());
+    let mut versions: Vec<u64> = history.iter().map(|other| other.event.version).chain([0]).collect();
+    versions.sort_unstable();
+    let gap = |pair: &[u64]| {
+        let beyond = history.iter().find(|other| other.event.version >= pair[1]).expect("it is one");
+        if beyond.event.run() == run { pair[1] - pair[0] - 1 } else { 0 }
+    };
+    versions.windows(2).map(gap).sum()
+}
+
+/// Of events of one stream at these times: the first one that is remembered at the last time.
+fn remembered_from(config: &Config, times: &[u64]) -> usize {
+    let forgotten = |from: u64, to: u64| (from + config.stream_memory_ms).next_multiple_of(HOUR) <= to;
+    (1..times.len()).rev().find(|i| forgotten(times[i - 1], times[*i])).unwrap_or(0)
+}
+
 fn judge(config: &Config, judged: &[Judged], event: &Arc<Event>, now: u64) -> Judged {
     let mut history: Vec<&Judged> = judged.iter().filter(|other| other.event.stream() == event.stream()).collect();
     // Whatever came before the last time that the stream was forgotten does not count.
-    let forgotten = |from: u64, to: u64| (from + config.stream_memory_ms).next_multiple_of(HOUR) <= to;
     let times: Vec<u64> = history.iter().map(|other| other.at).chain([now]).collect();
-    let start = (1..times.len()).rev().find(|i| forgotten(times[i - 1], times[*i])).unwrap_or(0);
-    history.drain(..start);
+    history.drain(..remembered_from(config, &times));
     let generation = |at: u64| at / config.event_id_memory_ms;
     let accepted: Vec<&&Judged> = history.iter().filter(|other| other.refused.is_none()).collect();
     let seen = accepted.iter().any(|other| other.event.id == event.id && generation(other.at) + 1 >= generation(now));

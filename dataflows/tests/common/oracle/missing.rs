@@ -1,23 +1,50 @@
 //! The view `missing`.
 
 use super::Runs;
-use super::runs::{names, planned, suites};
-use std::collections::BTreeSet;
+use super::admission::{Judged, missing};
+use super::runs::{Run, announced, complete_at, heard_at, names, planned, streams, suites};
+use std::collections::{BTreeMap, BTreeSet};
+use weir_dataflows::Config;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::MISSING;
 
-/// The rows.
-pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
+fn written(run: &Run, [kind, id]: [&str; 2], count: u64, since: u64, worker: Option<&str>) -> Row {
+    let ((project, name), mut writer) = (names(run), RowWriter::default());
+    writer.str(&project).str(&name).str(kind).str(id).uint(count).uint(since).opt_str(worker);
+    writer.finish(&MISSING)
+}
+
+/// The rows of a run's streams.
+fn of_streams(run: &Run, missing: impl Fn(Id) -> u64, rows: &mut Vec<Row>) {
+    let streams: BTreeMap<Id, &str> =
+        run.events.iter().map(|(_, event)| (event.stream(), &*event.origin.stream_name)).collect();
+    for (id, name) in streams {
+        let worker =
+            run.events.iter().filter(|(_, event)| event.stream() == id).find_map(|(_, e)| e.origin.worker.as_deref());
+        let count = missing(id);
+        if let Some(since) = (count > 0).then(|| complete_at(run, id).or(run.ended_at)).flatten() {
+            rows.push(written(run, ["version_gap", name], count, since, worker));
+        }
+        if run.silent.contains(&id) {
+            rows.push(written(run, ["silent_shard", name], 1, heard_at(run, id), worker));
+        }
+    }
+}
+
+/// The rows at `time`.
+pub fn rows(config: &Config, runs: &Runs<'_>, judged: &[Judged], time: u64) -> Vec<Row> {
     let mut rows = Vec::new();
-    for run in runs.values() {
+    for (id, run) in runs {
+        of_streams(run, |stream| missing(config, judged, stream, *id, time), &mut rows);
         let Some(since) = run.ended_at else { continue };
-        let (all, (project, name)) = (&run.tests, names(run));
+        let all = &run.tests;
         let mut row = |kind: &str, id: &str, count: u64, worker: Option<&str>| {
-            let mut writer = RowWriter::default();
-            writer.str(&project).str(&name).str(kind).str(id).uint(count).uint(since).opt_str(worker);
-            rows.push(writer.finish(&MISSING));
+            rows.push(written(run, [kind, id], count, since, worker));
         };
+        if let Some(shards) = announced(run, |event| event.planned_shards()).filter(|shards| *shards > streams(run).0) {
+            row("shard_not_started", "", shards - streams(run).0, None);
+        }
         if run.phase == "abandoned" {
             row("abandoned", "", 1, None);
         }
@@ -30,10 +57,10 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
                 row("not_started", "", never, None);
             }
         }
-        let streams = suites(run, None);
-        let ids: BTreeSet<Id> = streams.keys().map(|(_, suite)| *suite).collect();
+        let suites = suites(run, None);
+        let ids: BTreeSet<Id> = suites.keys().map(|(_, suite)| *suite).collect();
         for id in ids {
-            let planned: u64 = streams
+            let planned: u64 = suites
                 .iter()
                 .filter(|((_, suite), _)| *suite == id)
                 .filter_map(|(_, s)| s.planned)

@@ -31,6 +31,7 @@ use weir_schemas::view::View;
 pub struct Oracle {
     config: Config,
     ticks: Vec<Tick>,
+    judged: Vec<admission::Judged>,
     lives: runs::Lives,
     facts: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
@@ -44,7 +45,7 @@ impl Oracle {
         let facts = attempts::facts(&lives);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
-        Oracle { config: config.clone(), ticks: ticks.to_vec(), lives, facts, rejected, coverage_summary }
+        Oracle { config: config.clone(), ticks: ticks.to_vec(), judged, lives, facts, rejected, coverage_summary }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -55,7 +56,7 @@ impl Oracle {
             "run_progress" => run_progress::rows(&runs),
             "suite_progress" => suite_progress::rows(&runs),
             "test_results" => test_results::rows(&runs),
-            "missing" => missing::rows(&runs),
+            "missing" => missing::rows(&self.config, &runs, &self.judged, point),
             "live_metrics" => {
                 let mut data = live_metrics::gauges(&runs, point);
                 data.extend(

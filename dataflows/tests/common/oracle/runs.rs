@@ -17,6 +17,8 @@ use weir_schemas::id::Id;
 pub struct Run {
     pub phase: &'static str,
     pub ended_at: Option<u64>,
+    /// Its shards that have fallen silent.
+    pub silent: BTreeSet<Id>,
     /// Since the run last began, each with its tick.
     pub events: Vec<(u64, Arc<Event>)>,
     /// What these say of tests, by identity.
@@ -73,7 +75,13 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
         }
         let mut news = !came.is_empty();
         if news {
-            let begin = || Run { phase: "running", ended_at: None, events: Vec::new(), tests: BTreeMap::new() };
+            let begin = || Run {
+                phase: "running",
+                ended_at: None,
+                silent: BTreeSet::new(),
+                events: Vec::new(),
+                tests: BTreeMap::new(),
+            };
             let state = run.get_or_insert_with(begin);
             if came.iter().any(|(_, event)| event.kind != EventType::ResultWithdrawn) {
                 (state.phase, state.ended_at) = ("running", None);
@@ -99,6 +107,9 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
             }
             Some(_) => {}
         }
+        let silent = silent_shards(config, state, now, silent);
+        news |= silent != state.silent;
+        state.silent = silent;
         if news {
             moments.push(Moment { at: now, run: run.clone(), late: Vec::new() });
         }
@@ -119,6 +130,26 @@ fn silent_clock(ticks: &[Tick], at: u64) -> u64 {
         }
     }
     stopped.unwrap_or(at) - lost
+}
+
+/// The shards that are silent after `now`: they fall silent at whole seconds, and stay so until they speak or the run ends.
+fn silent_shards(config: &Config, run: &Run, now: u64, silent: impl Fn(u64) -> u64) -> BTreeSet<Id> {
+    if run.ended_at.is_some() {
+        return BTreeSet::new();
+    }
+    let open = open_streams(run).into_iter();
+    let quiet = |stream: &Id| {
+        let heard = heard_at(run, *stream);
+        let long = now.is_multiple_of(1_000) && silent(now) - silent(heard) >= config.shard_silent_ms;
+        long || heard < now && run.silent.contains(stream)
+    };
+    open.filter(quiet).collect()
+}
+
+/// The tick at which a stream last said anything but withdrawals.
+pub fn heard_at(run: &Run, stream: Id) -> u64 {
+    let mut of_stream = run.events.iter().filter(|(_, event)| event.stream() == stream);
+    of_stream.rfind(|(_, event)| event.kind != EventType::ResultWithdrawn).expect("a shard has said something").0
 }
 
 /// Whether a shard says it of its own work; announcements of the run and its end may come from elsewhere, and so may what
@@ -221,13 +252,35 @@ pub fn planned(run: &Run) -> (Option<u64>, bool) {
     (by_run.or((!by_suites.is_empty()).then(|| by_suites.iter().sum())), by_run.is_some())
 }
 
+/// Since which tick a stream is complete, if it is.
+pub fn complete_at(run: &Run, stream: Id) -> Option<u64> {
+    let times: BTreeSet<u64> = run.events.iter().map(|(at, _)| *at).collect();
+    let by = |at: u64| run.events.iter().filter(move |(came, _)| *came <= at);
+    times.into_iter().rev().take_while(|at| complete(by(*at), stream)).last()
+}
+
+fn complete<'a>(events: impl Iterator<Item = &'a (u64, Arc<Event>)>, stream: Id) -> bool {
+    let mut suites: BTreeMap<Id, [bool; 2]> = BTreeMap::new();
+    for (_, event) in events.filter(|(_, event)| event.stream() == stream) {
+        match event.kind {
+            EventType::TestSuiteStarted => suites.entry(event.suite()).or_default()[0] = true,
+            EventType::TestSuiteCompleted => suites.entry(event.suite()).or_default()[1] = true,
+            _ => {}
+        }
+    }
+    !suites.is_empty() && suites.values().all(|[begun, ended]| *ended || !begun)
+}
+
+fn open_streams(run: &Run) -> BTreeSet<Id> {
+    let mut streams: BTreeSet<Id> =
+        run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream()).collect();
+    streams.retain(|stream| !complete(run.events.iter(), *stream));
+    streams
+}
+
 /// The streams seen, and how many of them are not complete.
 pub fn streams(run: &Run) -> (u64, u64) {
     let streams: BTreeSet<Id> =
         run.events.iter().filter(|(_, event)| works(event)).map(|(_, event)| event.stream()).collect();
-    let open = streams.iter().filter(|stream| {
-        let suites = suites(run, Some(**stream));
-        suites.is_empty() || suites.values().any(|suite| suite.begun && !suite.ended)
-    });
-    (streams.len() as u64, open.count() as u64)
+    (streams.len() as u64, open_streams(run).len() as u64)
 }
