@@ -51,6 +51,10 @@ pub struct Config {
     pub coverage_memory_ms: u64,
     /// The main branches, the first ones first.
     pub main_branches: Vec<String>,
+    /// Users in state a project; what comes above is counted in the row of the user without a name.
+    pub users: usize,
+    /// A user none of whose runs is in state is forgotten so long after the last event of one.
+    pub user_memory_ms: u64,
     /// Names of the topics, by their number in positions.
     pub topics: Vec<String>,
     /// Nothing at or past this time is emitted: the end of a bounded replay.
@@ -82,6 +86,8 @@ impl Default for Config {
             coverage_said: 1_000,
             coverage_memory_ms: 30 * DAY,
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
+            users: 10_000,
+            user_memory_ms: 7 * DAY,
             topics: vec!["weir.events".to_owned()],
             until: u64::MAX,
         }
@@ -101,6 +107,7 @@ impl Config {
             self.pattern_memory_ms,
             self.coverage_memory_ms,
             self.error_memory_ms,
+            self.user_memory_ms,
         ]
         .into_iter()
         .fold(0, u64::max)

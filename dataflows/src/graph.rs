@@ -19,7 +19,9 @@ use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
-use crate::views::{coverage, error_stream, failure_patterns, live_metrics, rejects, run_progress, suite_progress};
+use crate::views::{
+    coverage, error_stream, failure_patterns, live_metrics, rejects, run_progress, suite_progress, user_activity,
+};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -28,7 +30,7 @@ use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
     COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS,
-    SUITE_PROGRESS, TEST_RESULTS,
+    SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -97,6 +99,10 @@ fn render<'s>(
             SuiteOutput::Missing(row) => Err((row, time, diff)),
         });
     let runs = run_progress::render(config, lives, of_runs);
+    let (runs, of_users) = fork("RunsOfUsers", runs, |output| match output {
+        RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
+        _ => None,
+    });
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
 
     let mut outputs = Outputs::new();
@@ -123,6 +129,7 @@ fn render<'s>(
     });
     let (metrics, late) = live_metrics::render(cx, facts, results.running, awaited);
     outputs.add(&LIVE_METRICS, metrics);
+    outputs.add(&USER_ACTIVITY, user_activity::render(cx, of_users));
     outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
     outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_streams).concat(missing_of_suites));

@@ -29,6 +29,7 @@ pub mod map;
 pub mod notes;
 pub mod output;
 pub mod results;
+mod room;
 pub mod runs;
 pub mod sums;
 pub mod top_k;

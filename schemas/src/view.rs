@@ -116,6 +116,7 @@ pub const VIEWS: &[&View] = &[
     &FAILURE_PATTERNS,
     &ERROR_STREAM,
     &MISSING,
+    &USER_ACTIVITY,
     &REJECTS,
     &RULES,
 ];
@@ -373,6 +374,29 @@ pub const MISSING: View = View {
         column("count", Kind::Int),
         column("since", Kind::Time),
         column("worker", Kind::Str),
+    ],
+};
+
+/// Who is at work: each user whose runs are in state, or had an event within a configured time (7 days). A run is of the first
+/// user that it names.
+///
+/// `runs_today`: those first seen on this UTC day. `last_run` is the one with the latest event, `last_result` (`passed`
+/// `failed` `abandoned`) that of the run that ended last: null while none has, changing as long as that run is in state. A
+/// project has so many users (10,000); runs of those who found no room are together in the row of the user without a name.
+pub const USER_ACTIVITY: View = View {
+    name: "user_activity",
+    version: 1,
+    channel: "user_activity",
+    key: 2,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("user", Kind::Str),
+        column("running_runs", Kind::Int),
+        column("runs_today", Kind::Int),
+        column("last_run", Kind::Str),
+        column("last_result", Kind::Enum),
+        column("last_active_at", Kind::Time),
     ],
 };
 

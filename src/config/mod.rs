@@ -96,6 +96,8 @@ impl Config {
             main_branches: engine.main_branches.clone(),
             failure_patterns: engine.failure_patterns,
             patterns_held: engine.patterns_held,
+            users: engine.users,
+            user_memory_ms: engine.user_memory.ms(),
             rejects: engine.rejects,
             topics: vec![topic.to_owned()],
             ..weir_dataflows::Config::default()

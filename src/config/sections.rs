@@ -130,6 +130,10 @@ pub struct Engine {
     pub failure_patterns: usize,
     /// Failure patterns remembered a project; those that come above are counted in its row `other`.
     pub patterns_held: usize,
+    /// Users remembered a project; those that come above are counted in the row of the user without a name.
+    pub users: usize,
+    /// A user none of whose runs is shown is forgotten so long after the last event of one.
+    pub user_memory: Period,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
@@ -155,6 +159,8 @@ impl Default for Engine {
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             failure_patterns: 100,
             patterns_held: 16_384,
+            users: 10_000,
+            user_memory: Period::from_days(7),
             rejects: 10_000,
             max_behind: 500_000,
         }

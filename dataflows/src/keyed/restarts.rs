@@ -12,13 +12,14 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "::Admission",
     "::Runs",
     "::Gate",
     "::Results",
     "::Progress",
     "::Suites",
+    "::Users",
     "::LocalRejects",
     "::Rejects",
     "::Scopes",

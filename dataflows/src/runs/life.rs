@@ -55,6 +55,7 @@ impl Life {
             max_attempts: None,
             streams: 0,
             open_streams: 0,
+            began_at: now,
             first_event_at: note.first_at.min(now),
             last_event_at: note.last_at.min(now),
             broken: false,

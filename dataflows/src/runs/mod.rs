@@ -63,6 +63,8 @@ pub struct RunFacts {
     pub streams: u64,
     /// Streams seen and not complete.
     pub open_streams: u64,
+    /// The tick at which it began.
+    pub began_at: u64,
     /// The earliest event time.
     pub first_event_at: u64,
     /// The latest event time.

@@ -5,7 +5,7 @@
 //! is remembered until nothing came for `pattern_memory_ms`. Rows move at multiples of the view's cadence and are exact
 //! there. A withdrawal reaches every column for 24 h; one that comes later changes nothing.
 //!
-//! A project has at most `patterns_held` patterns in state, a 256th of it in each of 256 buckets by fingerprint (`room`). What
+//! A project has at most `patterns_held` patterns in state, a 256th of it in each of 256 buckets by fingerprint (`crate::room`). What
 //! comes above is counted in the project's row `other`, which is shown besides the first ones and otherwise is a pattern like
 //! any other. Which patterns stand by themselves depends on the ticks alone: in the order of (tick, attempt), the ones that
 //! come first; one of which only the memory is left makes room. With fingerprints spread evenly the first bucket is full at
@@ -21,7 +21,6 @@
 //! A pattern holds at most `pattern_occurrences` occurrences of 56 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
 
 pub mod pattern;
-mod room;
 
 use crate::config::Config;
 use crate::context::Context;

@@ -9,3 +9,4 @@ pub mod rejects;
 pub mod run_progress;
 pub mod suite_progress;
 pub mod test_results;
+pub mod user_activity;

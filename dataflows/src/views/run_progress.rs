@@ -2,10 +2,11 @@
 //!
 //! Contract: takes the runs' facts and the sums of all workers, and emits the run's row, the rows of `missing` that are the
 //! run's own (announced tests and shards never seen, the run abandoned), and, while the run is running, the streams and tests that
-//! are awaited of it, for the completeness of its project's numbers.
+//! are awaited of it, for the completeness of its project's numbers. At whole seconds it says how runs of a user stand that
+//! changed since, and, when one leaves, how it stood.
 //!
 //! # Cost
-//! O(workers) a touched run and tick.
+//! O(workers) a touched run and tick; one message a second and touched run of a user.
 
 use crate::config::Config;
 use crate::facts::{Awaited, AwaitedKind, Phase, RowChange};
@@ -14,6 +15,7 @@ use crate::map::Map;
 use crate::runs::{RunFacts, RunOutput};
 use crate::sums::{ByWorker, Counts, Part};
 use crate::views::missing;
+use crate::views::user_activity::{Ended, Ending, RunOfUser};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub enum RunProgressOutput {
     Missing(RowChange),
     /// Awaited of a running run.
     Awaited(Awaited),
+    /// How a run of a user stands.
+    OfUser(Arc<RunOfUser>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +71,10 @@ struct Run {
     facts: Option<Arc<RunFacts>>,
     /// Sums, and the most attempts that a failing test has used up, by worker.
     parts: ByWorker<(Counts, Option<u32>)>,
+    /// The whole second at which it is told how it stands; 0: nothing is to be told.
+    due: u64,
+    /// Whether anything was withdrawn since that was told.
+    withdrawn: bool,
 }
 
 /// What is shown of a run.
@@ -82,6 +90,23 @@ impl Run {
         let mut sum = Counts::default();
         self.parts.iter().for_each(|(counts, _)| sum.merge(counts));
         sum
+    }
+
+    /// How a run of a user stands.
+    fn of_user(&self) -> Option<RunOfUser> {
+        let facts = self.facts.as_ref()?;
+        let ending = ending(facts, &self.counts());
+        Some(RunOfUser {
+            run: facts.run,
+            project: Arc::clone(&facts.project),
+            user: Arc::clone(facts.user.as_ref()?),
+            name: Arc::clone(&facts.name),
+            began_at: facts.began_at,
+            last_event_at: facts.last_event_at,
+            ended: facts.ended_at.zip(ending).map(|(at, ending)| Ended { at, run: facts.run, ending }),
+            left: false,
+            withdrawn: self.withdrawn,
+        })
     }
 
     /// Whether the run may still pass; `None` while nobody said how often a failing test is tried.
@@ -131,13 +156,18 @@ fn eta_at(facts: &RunFacts, counts: &Counts) -> Option<u64> {
     Some(u64::try_from(at).map_or(TIMESTAMP_MS_MAX, |at| at.min(TIMESTAMP_MS_MAX)))
 }
 
+/// How a run ended; `None` while it is running.
+fn ending(facts: &RunFacts, counts: &Counts) -> Option<Ending> {
+    match facts.phase {
+        Phase::Running => None,
+        Phase::Abandoned => Some(Ending::Abandoned),
+        Phase::Finished | Phase::Evicted if counts.fails() || facts.broken => Some(Ending::Failed),
+        Phase::Finished | Phase::Evicted => Some(Ending::Passed),
+    }
+}
+
 fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts, can_still_pass: Option<bool>) -> Row {
-    let state = match facts.phase {
-        Phase::Running => "running",
-        Phase::Abandoned => "abandoned",
-        Phase::Finished | Phase::Evicted if counts.fails() || facts.broken => "failed",
-        Phase::Finished | Phase::Evicted => "passed",
-    };
+    let state = ending(facts, counts).map_or("running", Ending::as_str);
     writer.str(&facts.project).str(&facts.name).str(state);
     writer.opt_str(facts.branch.as_deref()).opt_str(facts.commit.as_deref());
     writer.opt_str(facts.user.as_deref()).opt_str(facts.framework.as_deref()).opt_uint(facts.planned);
@@ -152,12 +182,48 @@ fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts, can_still_pass
 #[derive(Default)]
 struct Progress {
     runs: Map<Id, Run>,
+    /// Runs of users of which something is to be told at the next whole second.
+    due: BTreeSet<Id>,
     writer: RowWriter,
 }
 
 impl Progress {
     fn show(&mut self, run: Id) -> Shown {
         self.runs.get(&run).map(|state| state.show(&mut self.writer)).unwrap_or_default()
+    }
+}
+
+impl Progress {
+    /// Puts a run down for the next whole second, if it is of a user.
+    fn put_down(&mut self, run: Id, withdrawn: bool, step: &mut Step<'_, RunProgressOutput>) {
+        let Some(state) = self.runs.get_mut(&run) else { return };
+        state.withdrawn |= withdrawn;
+        if state.due > 0 || state.facts.as_ref().is_none_or(|facts| facts.user.is_none()) {
+            return;
+        }
+        state.due = step.now().next_multiple_of(1_000);
+        if state.due > step.now() && self.due.is_empty() {
+            step.wake_at(state.due);
+        }
+        self.due.insert(run);
+    }
+
+    /// Tells how the runs stand that were put down.
+    fn tell_users(&mut self, step: &mut Step<'_, RunProgressOutput>) {
+        for run in std::mem::take(&mut self.due) {
+            let Some(state) = self.runs.get_mut(&run) else { continue };
+            let of_user = state.of_user();
+            (state.due, state.withdrawn) = (0, false);
+            of_user.into_iter().for_each(|told| step.emit(RunProgressOutput::OfUser(Arc::new(told)), 1));
+        }
+    }
+
+    /// The last word on a run that leaves at this tick, of which the tick itself says nothing any more.
+    fn tell_last(&self, run: Id, step: &mut Step<'_, RunProgressOutput>) {
+        assert!(step.now().is_multiple_of(1_000), "runs leave at whole seconds");
+        if let Some(told) = self.runs.get(&run).and_then(Run::of_user) {
+            step.emit(RunProgressOutput::OfUser(Arc::new(RunOfUser { left: true, ..told })), 1);
+        }
     }
 }
 
@@ -172,12 +238,18 @@ impl Machine for Progress {
     }
 
     fn step(&mut self, data: &mut Vec<(RunProgressInput, i64)>, step: &mut Step<'_, RunProgressOutput>) {
-        let (mut withdrawn, mut evicted) = (BTreeSet::new(), BTreeSet::new());
+        let mut withdrawn = BTreeSet::new();
         let key = |input: &RunProgressInput| match input {
             RunProgressInput::Facts(facts) => facts.run,
             RunProgressInput::Part(part) => part.names.run_id,
         };
         let touched: BTreeSet<Id> = data.iter().map(|(input, _)| key(input)).collect();
+        let leaves = |input: &RunProgressInput| match input {
+            RunProgressInput::Facts(facts) if facts.phase == Phase::Evicted => Some(facts.run),
+            _ => None,
+        };
+        let evicted: BTreeSet<Id> = data.iter().filter_map(|(input, _)| leaves(input)).collect();
+        evicted.iter().for_each(|run| self.tell_last(*run, step));
         let before: Vec<Shown> = touched.iter().map(|run| self.show(*run)).collect();
         for (input, _) in data.drain(..) {
             let run = key(&input);
@@ -189,7 +261,6 @@ impl Machine for Progress {
                 }
                 RunProgressInput::Facts(facts) => {
                     withdrawn.extend(facts.withdrawn.then_some(run));
-                    evicted.extend((facts.phase == Phase::Evicted).then_some(run));
                     self.runs.get_or_insert_with(run, Run::default).facts = Some(facts);
                 }
             }
@@ -205,6 +276,7 @@ impl Machine for Progress {
             if cause == Cause::Evicted {
                 self.runs.remove(&run);
             }
+            self.put_down(run, cause == Cause::Withdrawn, step);
             let after = self.show(run);
             for (kind, (was, is)) in
                 [AwaitedKind::Stream, AwaitedKind::Test].into_iter().zip(before.awaited.into_iter().zip(after.awaited))
@@ -218,6 +290,9 @@ impl Machine for Progress {
             }
             tell(before, after, cause, step);
         }
+        if step.now().is_multiple_of(1_000) {
+            self.tell_users(step);
+        }
     }
 
     fn entries(&self) -> Vec<Self::Entry> {
@@ -225,10 +300,15 @@ impl Machine for Progress {
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
+        let mut wakes = BTreeSet::new();
         for (id, RunEntry(run)) in entries {
+            if run.due > 0 {
+                wakes.insert(run.due);
+                self.due.insert(id);
+            }
             self.runs.insert(id, run);
         }
-        Vec::new()
+        wakes.into_iter().collect()
     }
 }
 

@@ -44,6 +44,8 @@ pub fn config() -> Config {
         error_memory_ms: 5_000_000,
         coverage_said: 3,
         coverage_memory_ms: 7_000_000,
+        users: 1,
+        user_memory_ms: 50_000,
         ..Config::default()
     }
 }
@@ -228,7 +230,11 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         timestamp: timestamp(at, dice),
         causation_id: None,
         // Hardly ever another run than the stream's own.
-        correlation_id: Some(if dice.one_in(25) { Text::from("r0") } else { Text::from(stream.run.clone()) }),
+        correlation_id: Some(Text::from(if dice.one_in(25) {
+            format!("r{}", dice.roll(6))
+        } else {
+            stream.run.clone()
+        })),
         data,
         metadata: Metadata {
             project: Text::from(stream.project),
@@ -236,7 +242,9 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
                 Text::from(["main", "trunk", "side"][usize::from(dice.one_in(3)) + usize::from(dice.one_in(3))])
             }),
             worker: dice.one_in(2).then(|| Text::from("w1")),
-            user_id: dice.one_in(3).then(|| Text::from("ann")),
+            user_id: dice
+                .one_in(3)
+                .then(|| Text::from(["ann", "bob", "cy"][usize::try_from(dice.roll(3)).expect("small")])),
             source: stream.report.then(|| Text::from("junit")),
             variant: text(variant),
             ..Metadata::default()

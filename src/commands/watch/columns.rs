@@ -167,6 +167,19 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "", words: &[], largest: "since" },
     },
     Layout {
+        view: "user_activity",
+        columns: &[
+            column("user", "user", 24),
+            column("running", "running_runs", 7),
+            column("today", "runs_today", 6),
+            column("result", "last_result", 9),
+            column("last run", "last_run", 36),
+            column("last", "last_active_at", 8),
+            column("project", "project", 20),
+        ],
+        order: Order { word: "", words: &[], largest: "last_active_at" },
+    },
+    Layout {
         view: "rejects",
         columns: &[
             column("rejected", "kind", 10),

@@ -5,7 +5,7 @@
 //! panes of 24 min with the first and last time, so that `tests` becomes a lower bound and `first_seen_at` and
 //! `last_seen_at` follow a withdrawal only when its pane empties.
 //!
-//! What finds no room (`room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
+//! What finds no room (`crate::room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
 //! its pattern got in is not the pattern's, unless it came to count again since.
 //!
 //! # Invariants
@@ -16,12 +16,12 @@
 //! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
 
 use super::OTHER;
-use super::room::{Entry, Room};
 use crate::config::Config;
 use crate::facts::Failure;
 use crate::input::{Names, Text};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
+use crate::room::{Entry, Room};
 use crate::top_k::{Group, Ranked};
 use crate::window::{Agenda, Panes, Window};
 use differential_dataflow::consolidation::consolidate;

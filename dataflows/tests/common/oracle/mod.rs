@@ -17,6 +17,7 @@ pub mod run_progress;
 pub mod runs;
 pub mod suite_progress;
 pub mod test_results;
+pub mod user_activity;
 
 use super::Tick;
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ impl Oracle {
             "suite_progress" => suite_progress::rows(&runs),
             "test_results" => test_results::rows(&runs),
             "missing" => missing::rows(&self.config, &runs, &self.judged, point),
+            "user_activity" => user_activity::rows(&self.lives, point, &self.config),
             "live_metrics" => {
                 let mut data = live_metrics::gauges(&runs, point);
                 data.extend(

@@ -3,7 +3,6 @@
 use super::Runs;
 use super::attempts::{Test, fails, write_counts};
 use super::runs::{Run, announced, names, planned, streams};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_dataflows::input::{Event, Withdraws};
 use weir_schemas::event::EventType;
@@ -13,7 +12,7 @@ use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::RUN_PROGRESS;
 
 /// The first of a tick and position that has it.
-fn first_origin(run: &Run, of: impl Fn(&Event) -> Option<Arc<str>>) -> Option<Arc<str>> {
+pub fn first_origin(run: &Run, of: impl Fn(&Event) -> Option<Arc<str>>) -> Option<Arc<str>> {
     run.events.iter().find_map(|(_, event)| of(event))
 }
 
@@ -41,31 +40,38 @@ fn lost(test: &Test, max: u64) -> bool {
     test.outcome().is_some_and(Outcome::fails) && used >= max
 }
 
+/// The latest event time.
+pub fn last_event_at(run: &Run) -> u64 {
+    run.events.iter().map(|(at, event)| event.at.min(*at)).max().expect("a run has events")
+}
+
+/// The failures of the run itself that were not taken back.
+fn broken(run: &Run) -> bool {
+    let kinds = [EventType::SetupFailed, EventType::TestError, EventType::TimeoutOccurred];
+    let taken_back = |id: Id| run.events.iter().any(|(_, event)| event.withdrawal() == Some(Withdraws::Event(id)));
+    let of_run = |event: &Event| kinds.contains(&event.kind) && event.test().is_none();
+    run.events.iter().any(|(_, event)| of_run(event) && !taken_back(event.id))
+}
+
+/// The state of the run, as in its row.
+pub fn state(run: &Run) -> &'static str {
+    let tests: Vec<&Test> = run.tests.values().collect();
+    match run.phase {
+        "finished" if fails(&tests) || broken(run) => "failed",
+        "finished" => "passed",
+        phase => phase,
+    }
+}
+
 /// The rows.
 pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
     let row = |run: &Run| {
         let (project, name) = names(run);
         let tests: Vec<&Test> = run.tests.values().collect();
-        let ids = |kinds: &[EventType]| -> BTreeSet<Id> {
-            run.events
-                .iter()
-                .filter(|(_, e)| kinds.contains(&e.kind) && e.test().is_none())
-                .map(|(_, e)| e.id)
-                .collect()
-        };
-        let broken = ids(&[EventType::SetupFailed, EventType::TestError, EventType::TimeoutOccurred]);
-        let taken_back =
-            |id: &Id| run.events.iter().any(|(_, event)| event.withdrawal() == Some(Withdraws::Event(*id)));
-        let failed = fails(&tests) || broken.iter().any(|id| !taken_back(id));
-        let state = match run.phase {
-            "finished" if failed => "failed",
-            "finished" => "passed",
-            phase => phase,
-        };
         let (seen, open) = streams(run);
         let times = || run.events.iter().map(|(at, event)| event.at.min(*at));
         let mut writer = RowWriter::default();
-        writer.str(&project).str(&name).str(state);
+        writer.str(&project).str(&name).str(state(run));
         for field in [
             first_origin(run, |event| event.origin.branch.clone()),
             first_origin(run, |event| event.origin.commit.clone()),
@@ -83,7 +89,7 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
             None => writer.null(),
         };
         match max_attempts(run) {
-            Some(max) => writer.bool(!broken.iter().any(|id| !taken_back(id)) && !tests.iter().any(|t| lost(t, max))),
+            Some(max) => writer.bool(!broken(run) && !tests.iter().any(|t| lost(t, max))),
             None => writer.null(),
         };
         writer.finish(&RUN_PROGRESS)
