@@ -8,6 +8,7 @@ import { parse } from "./router.js";
 import { Store } from "./store.js";
 import { mountMetrics } from "./views/metrics.js";
 import { mountPatterns } from "./views/patterns.js";
+import { mountPeople } from "./views/people.js";
 import { mountMissing, mountRejects } from "./views/problems.js";
 import { mountRun } from "./views/run.js";
 import { mountRuns } from "./views/runs.js";
@@ -63,6 +64,8 @@ function mount({ page: name, project, run }) {
       return stack("Runs", mountMetrics(app), mountRuns(app), mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
     case "patterns":
       return stack("Failure patterns", mountPatterns(app));
+    case "people":
+      return stack("People", mountPeople(app));
     case "problems":
       return stack("Missing and rejected", mountMissing(app), mountRejects(app));
     case "run":

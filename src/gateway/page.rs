@@ -43,6 +43,7 @@ const FILES: &[File] = &[
     ("/assets/time.js", SCRIPT, include_str!("../../dashboard/time.js")),
     ("/assets/views/metrics.js", SCRIPT, include_str!("../../dashboard/views/metrics.js")),
     ("/assets/views/patterns.js", SCRIPT, include_str!("../../dashboard/views/patterns.js")),
+    ("/assets/views/people.js", SCRIPT, include_str!("../../dashboard/views/people.js")),
     ("/assets/views/problems.js", SCRIPT, include_str!("../../dashboard/views/problems.js")),
     ("/assets/views/run.js", SCRIPT, include_str!("../../dashboard/views/run.js")),
     ("/assets/views/runs.js", SCRIPT, include_str!("../../dashboard/views/runs.js")),

@@ -154,6 +154,23 @@ withServer("failures come together as patterns", {}, async ({ weir, open }) => {
   assert.match(await page.locator(".error-text").textContent(), /timed out after \d0000 ms/);
 });
 
+withServer("people stand with their runs and how the last one went", {}, async ({ weir, open }) => {
+  const page = await open("/#/people");
+  await page.getByText("Nobody yet.").waitFor();
+  const [first, second, others] = [new Run("web", "r1"), new Run("web", "r2"), new Run("web", "r3", { userId: "bob" })];
+  await weir.post([...first.started(1), first.test(1, "failed"), ...first.ended(), ...second.started(1), ...others.started(1)]);
+  const ofUser = (user) => page.locator("tr.person", { has: page.locator("th", { hasText: user }) });
+  await until(page, () => document.querySelectorAll("tr.person").length === 2);
+  await until(page, () => document.querySelector("tr.person .state:not([hidden])")?.textContent === "Failed");
+  assert.deepEqual(await ofUser("ann").locator("td.number").allTextContents().then((cells) => cells.slice(0, 2)), ["1", "2"]);
+  assert.deepEqual(await ofUser("bob").locator("td.number").allTextContents().then((cells) => cells.slice(0, 2)), ["1", "1"]);
+  assert.equal(await ofUser("bob").locator(".state").isHidden(), true, "none of his has ended");
+  await weir.post([others.test(1, "passed"), ...others.ended()]);
+  await until(page, () => [...document.querySelectorAll("tr.person .state")].some((state) => state.textContent === "Passed"));
+  await ofUser("bob").locator("a.run-link").click();
+  await page.locator("button.test").waitFor();
+});
+
 withServer("what was not taken stands with its reason", {}, async ({ weir, open }) => {
   const run = new Run("web", "r1");
   const [first] = run.started(1);
@@ -233,7 +250,7 @@ async function furnished(weir) {
   const short = new Run("web", "r1");
   await weir.post([...short.started(2), short.test(1, "passed"), ...short.ended()]);
   await weir.post([long.event("test_case_started", { testId: "t9", testSuiteId: "unit" })]);
-  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["problems", "/#/problems", ".problem"],
+  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
     ["run", `/#/runs/${long.project}/${long.run}`, "button.test"]];
 }
 
