@@ -1,4 +1,4 @@
-//! A client of Weir's HTTP API, as `send` and `demo` use it.
+//! A client of Weir's HTTP API, as the commands use it.
 //!
 //! Contract: [`Client::post`] gives a body to the server and returns what it said, by a deadline that covers everything:
 //! name resolution, connecting, sending and reading the reply. What did not work is [`Refused::Passing`] (the same may
@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -131,18 +131,36 @@ impl Client {
     /// # Errors
     /// [`Refused`]: it was not taken, or not said to be taken in time.
     pub async fn post(&self, post: Post<'_>, deadline: Instant) -> Result<Reply, Refused> {
-        let exchange = self.exchange(post);
+        let mut request = self.http.post(format!("{}{}", self.base, post.path)).header(CONTENT_TYPE, post.content_type);
+        if post.zstd {
+            request = request.header(CONTENT_ENCODING, "zstd");
+        }
+        self.by(deadline, self.exchange(request.body(post.body))).await
+    }
+
+    /// Asks the server something else, with JSON or without a body; returns by `deadline`.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn ask(&self, method: Method, path: &str, body: Bytes, deadline: Instant) -> Result<Reply, Refused> {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        let request =
+            if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json").body(body) };
+        self.by(deadline, self.exchange(request)).await
+    }
+
+    async fn by(
+        &self,
+        deadline: Instant,
+        exchange: impl Future<Output = Result<Reply, Refused>>,
+    ) -> Result<Reply, Refused> {
         timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
             Err(Refused::Passing { reason: format!("{} did not answer in time", self.base), retry_after: None })
         })
     }
 
-    async fn exchange(&self, post: Post<'_>) -> Result<Reply, Refused> {
-        let mut request = self.http.post(format!("{}{}", self.base, post.path)).header(CONTENT_TYPE, post.content_type);
-        if post.zstd {
-            request = request.header(CONTENT_ENCODING, "zstd");
-        }
-        let mut response = request.body(post.body).send().await.map_err(|error| self.unreachable(&error))?;
+    async fn exchange(&self, request: RequestBuilder) -> Result<Reply, Refused> {
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();

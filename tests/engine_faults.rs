@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use weir::engine::{EngineConfig, EngineError};
+use weir::engine::{self, EngineConfig, EngineError};
 use weir::exit::EXIT_PANIC;
 use weir::log::embedded::Embedded;
-use weir::log::{AppendError, Commit, Log, LogError, NewRecord, Reader, Record};
+use weir::log::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader, Record};
 
 /// What a log does with what is appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,9 @@ impl Log for Faulty {
     fn wait_past(&self, seen: &[u64], at_most: Duration) -> Vec<u64> {
         self.inner.wait_past(seen, at_most)
     }
+    fn ring(&self, bell: &Arc<Bell>) {
+        self.inner.ring(bell);
+    }
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {
         let explosive = self.explosive.load(Ordering::SeqCst);
         let inner = self.inner.reader(from)?;
@@ -138,8 +141,8 @@ impl Reader for Explosive {
 
 fn start(config: EngineConfig, logs: &Logs) -> (Running, Arc<Faulty>) {
     let bindings = Faulty::new(&logs.bindings);
-    let events = Arc::<Embedded>::clone(&logs.events);
-    let engine = Running::over(config, events, Arc::<Faulty>::clone(&bindings) as Arc<dyn Log>, Fold::default());
+    let faulty = engine::Logs { bindings: Arc::<Faulty>::clone(&bindings) as Arc<dyn Log>, ..logs.all() };
+    let engine = Running::over(config, faulty, Fold::default());
     engine.fold.wait("it is live", |folded| folded.live);
     (engine, bindings)
 }
@@ -238,8 +241,8 @@ fn an_end_while_bindings_cannot_be_written_is_an_end() {
 fn explode(logs: &Logs) -> Running {
     let events = Faulty::new(&logs.events);
     events.explosive.store(true, Ordering::SeqCst);
-    let bindings = Arc::<Embedded>::clone(&logs.bindings);
-    let engine = Running::over(config(2), events, bindings, Fold::default());
+    let explosive = engine::Logs { events: vec![events], ..logs.all() };
+    let engine = Running::over(config(2), explosive, Fold::default());
     logs.append([&counted("s", 1)]);
     engine
 }

@@ -12,13 +12,15 @@ mod rig;
 use crossbeam_channel::RecvTimeoutError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rig::{Fold, Load, Logs, Running, Stepped, config, counted, counted_at, name};
+use rig::{Fold, Load, Logs, Running, Stepped, broken, config, counted, counted_at, name, on};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir::engine::EngineConfig;
+use weir::log::Log;
+use weir_schemas::control::{ControlChange, ControlKind, MaskRule};
 use weir_schemas::event::TestEvent;
 
 const ROLE: &str = "WEIR_TEST_ROLE";
@@ -56,6 +58,7 @@ fn plays_its_role() {
 }
 
 /// Takes load in until it is killed, telling what was acknowledged (`A stream count`) and every frame (`F time digests`).
+/// Meanwhile rules come and go, and all that one machine does is said to be no word on the code.
 fn loaded() {
     let life: u64 = variable(LIFE).parse().unwrap();
     let logs = Logs::open(Path::new(&variable(FOLDER)));
@@ -65,7 +68,12 @@ fn loaded() {
     let mut rng = StdRng::seed_from_u64(life);
     let mut load = Load::new(life, 1_000);
     let mut sent = [0_u64; 5];
-    loop {
+    for turn in 0_u32.. {
+        let mask = ControlChange::Mask(MaskRule { pattern: "[0-9]+".to_owned(), order: turn });
+        let change = if turn % 3 == 2 { ControlChange::Removed(ControlKind::Mask) } else { mask };
+        logs.say(&format!("mask{life}-{}", turn % 4), change);
+        let said = logs.say_of("covered", "broken", broken("bad"));
+        println!("A control {}", said.offset + 1);
         let streams = (0..20).map(|_| rng.random_range(0..sent.len())).collect::<Vec<_>>();
         let shown_at = engine.fold.look(|folded| folded.time);
         let mut batch: Vec<TestEvent<'static>> = Vec::new();
@@ -77,6 +85,9 @@ fn loaded() {
                 batch.push(counted_at(&format!("life{life}-{stream}"), sent[stream], at));
             }
         }
+        let mut covered = on("bad", counted(&format!("covered{life}"), u64::from(turn) + 1));
+        covered.metadata.project = "covered".into();
+        batch.push(covered);
         let positions = logs.append(batch.iter().chain(&load.next(rng.random_range(10..200))));
         for (stream, count) in sent.iter().enumerate() {
             println!("A life{life}-{stream} {count}");
@@ -179,8 +190,10 @@ fn killed_at_any_moment_it_shows_the_same_numbers() {
     let last = last.end();
     let late = logs.late("counted");
     // Each is written once here, so versions are events.
-    let logged: BTreeMap<String, u64> =
+    let mut logged: BTreeMap<String, u64> =
         logs.versions("counted").into_iter().map(|(stream, versions)| (stream, versions.len() as u64)).collect();
+    let (control, held) = (logs.control.ends()[0], logs.held());
+    logged.insert("control".to_owned(), control);
     drop(logs);
     println!("{} streams, {} events of them, {} frames", logged.len(), logged.values().sum::<u64>(), told.frames.len());
     assert!(told.frames.len() > 20 && told.acknowledged.values().sum::<u64>() > 200, "the load was worth the name");
@@ -190,6 +203,13 @@ fn killed_at_any_moment_it_shows_the_same_numbers() {
     }
     let (epoch, time, digests) = last.look(|folded| (folded.epoch.clone(), folded.time, folded.digests.clone()));
     assert_eq!(last.look(finished), i64::try_from(total).unwrap(), "nothing is counted twice");
+    assert_eq!(last.look(rig::Folded::rules), held, "what was said last holds");
+    assert_eq!(
+        last.look(|folded| folded.sum("run_progress", "covered", "finished")),
+        0,
+        "none of what is covered counts"
+    );
+    assert!(last.look(|folded| folded.view("run_progress").count()) > 1 && control > 0);
     assert_eq!(last.look(|folded| folded.late("counted")), late, "of {total}");
     assert!(u64::try_from(late).is_ok_and(|late| late > 0 && late < total), "{late} of {total} were late");
     for workers in [1, 2, 4] {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use weir::engine::{Body, Counting, EngineConfig, EngineError, Entry, FrameSink, SystemTimeSource, TimeSource};
-use weir::log::embedded::Embedded;
 use weir::log::{Log, NewRecord, Record};
+use weir::serve::EVENTS_TOPIC;
 use weir::shutdown::Shutdown;
 use weir::status::{Phase, Status};
 use weir::verdicts::Verdict;
@@ -80,8 +80,8 @@ fn everything_durable_at_the_end_is_released_before_it() {
     let fold = engine.end();
     assert_eq!(fold.look(|folded| folded.sum("run_progress", "counted", "finished")), total);
     for position in positions {
-        let mut verdict = verdicts.wait_for(position).expect("is remembered");
-        assert_eq!(verdict.try_recv(), Ok(Verdict::Accepted), "{position:?}");
+        let mut verdict = verdicts.wait_for(EVENTS_TOPIC, position).expect("is remembered");
+        assert!(matches!(verdict.try_recv(), Ok(Verdict::Accepted { .. })), "{position:?}");
     }
 }
 
@@ -156,7 +156,7 @@ fn a_newer_start_fences_the_older_incarnation() {
     let logs = Logs::open(folder.path());
     let engine = Running::start(config(2), &logs);
     engine.wait_released(&logs.append(&[counted("before", 1)]));
-    let newer = Entry { incarnation: 42, body: Body::Start { assignment: vec![0; 4] } }.encode();
+    let newer = Entry { incarnation: 42, body: Body::Start { assignment: vec![0; 5] } }.encode();
     logs.bindings.append(vec![NewRecord { partition: 0, payload: newer.into() }]).unwrap().wait().unwrap();
     logs.append(&[counted("after", 1)]);
     let (error, fold) = engine.fails();
@@ -192,13 +192,13 @@ fn an_outage_is_marked_in_the_bindings() {
         match &entry.body {
             Body::Start { assignment } => {
                 begins = true;
-                assert_eq!(assignment, &[0; 4]);
+                assert_eq!(assignment, &[0; 5]);
             }
             Body::Binding(binding) => {
                 assert!(binding.tick > last && binding.tick % 10 == 0, "{} after {last}", binding.tick);
                 if std::mem::take(&mut begins) && last > 0 {
                     assert_eq!((binding.tick, binding.records()), (last + 10, 0), "the very next tick, empty");
-                    assert_eq!(binding.parts.len(), 4, "it says where every partition stands");
+                    assert_eq!(binding.parts.len(), 5, "it says where every partition stands");
                     lives += 1;
                 }
                 last = binding.tick;
@@ -256,7 +256,8 @@ fn a_log_shortened_by_retention_begins_anew_at_one_tick_and_says_so() {
     let mut kept = 0;
     for (entry, _) in bindings(&logs) {
         if let Body::Binding(binding) = entry.body {
-            let whole = binding.parts.iter().all(|part| part.first_offset() >= starts[part.partition as usize]);
+            let of_events = || binding.parts.iter().filter(|part| part.topic == 0);
+            let whole = of_events().all(|part| part.first_offset() >= starts[part.partition as usize]);
             kept = if whole { kept + binding.records() } else { 0 };
         }
     }
@@ -304,7 +305,7 @@ fn a_jump_of_time_in_a_running_engine_is_marked_and_is_no_silence_of_theirs() {
     let [marked] = (0..bindings.len() - 1).filter(far).collect::<Vec<_>>()[..] else { panic!("there was one jump") };
     let (last, mark, next) = (&bindings[marked - 1], &bindings[marked], &bindings[marked + 1]);
     assert!(mark.outage_ahead && mark.tick == last.tick + 10, "{mark:?} is the very next tick and marks it");
-    assert_eq!(next.parts.len(), 4, "{next:?} begins another minute and says where every partition stands");
+    assert_eq!(next.parts.len(), 5, "{next:?} begins another minute and says where every partition stands");
     Running::live(config(), &logs).end().look(|folded| {
         assert_eq!(folded.view("missing").count(), 0, "nor in another life");
         assert!(history.iter().all(|(time, digests)| folded.history.get(time) == Some(digests)));
@@ -372,8 +373,7 @@ fn a_replay_tells_of_every_record() {
     let sink = Arc::new(Replayed(status.clone(), tell));
     // So few may be unreleased that the replay waits for its own records every few ticks.
     let config = EngineConfig { unreleased_records_max: 25, ..config(2) };
-    let (events, bindings) = (Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings));
-    let engine = weir::engine::start(config, events, bindings, sink, status, Arc::default(), shutdown.clone()).unwrap();
+    let engine = weir::engine::start(config, logs.all(), sink, status, Arc::default(), shutdown.clone()).unwrap();
     let phase = told.recv_timeout(PATIENCE).unwrap();
     shutdown.trigger();
     engine.join().unwrap();

@@ -172,7 +172,7 @@ fn judge(ingest: &Ingest, rule: impl Fn(&str) -> Option<Verdict> + Send + 'stati
                 })
                 .collect();
             seen = reader.offsets().to_vec();
-            verdicts.released(refusals, &seen);
+            verdicts.released(log.topic(), 10, refusals, &seen);
         }
     };
     std::thread::Builder::new().name("judge".to_owned()).spawn(judging).expect("starts")

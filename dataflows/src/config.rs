@@ -55,7 +55,7 @@ pub struct Config {
     pub users: usize,
     /// A user none of whose runs is in state is forgotten so long after the last event of one.
     pub user_memory_ms: u64,
-    /// Names of the topics, by their number in positions.
+    /// Names of the topics, by their number in positions and bindings: a topic keeps its number, so new ones come last.
     pub topics: Vec<String>,
     /// Nothing at or past this time is emitted: the end of a bounded replay.
     pub until: u64,
@@ -88,7 +88,7 @@ impl Default for Config {
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             users: 10_000,
             user_memory_ms: 7 * DAY,
-            topics: vec!["weir.events".to_owned()],
+            topics: ["weir.events", "weir.control"].map(str::to_owned).to_vec(),
             until: u64::MAX,
         }
     }

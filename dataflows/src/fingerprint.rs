@@ -16,6 +16,7 @@
 
 mod frame;
 mod mask;
+pub mod rules;
 
 use crate::facts::Failure;
 use crate::input::{ErrorText, Text};

@@ -4,7 +4,10 @@
 //! returns a [`Failure`], which is printed once, here, as one line: what failed, why, and what to do about it.
 
 pub mod check_config;
+mod control;
 pub mod demo;
+pub mod incident;
+pub mod rule;
 mod say;
 pub mod send;
 pub mod serve;
@@ -46,6 +49,10 @@ enum Command {
     Send(Box<send::Args>),
     /// Follow a channel or view, live in the terminal or as JSON lines
     Watch(watch::Args),
+    /// Say that results of a machine or a time say nothing about the code
+    Incident(incident::Args),
+    /// Put, remove and list alert, flaky and mask rules
+    Rule(rule::Args),
     /// Check a configuration file and report every problem
     CheckConfig(check_config::Args),
 }
@@ -59,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, &log),
         Command::Send(args) => send::run(*args),
         Command::Watch(args) => watch::run(args),
+        Command::Incident(args) => incident::run(args),
+        Command::Rule(args) => rule::run(args),
         Command::CheckConfig(args) => check_config::run(args),
     };
     match result {

@@ -78,9 +78,9 @@ impl Config {
         read::read(text, environment)
     }
 
-    /// What the dataflow is told, for a log with this topic.
+    /// What the dataflow is told, for logs with these topics, by number.
     #[must_use]
-    pub fn dataflow(&self, topic: &str) -> weir_dataflows::Config {
+    pub fn dataflow(&self, topics: &[&str]) -> weir_dataflows::Config {
         let engine = &self.engine;
         weir_dataflows::Config {
             run_quiet_ms: engine.run_quiet.ms(),
@@ -99,7 +99,7 @@ impl Config {
             users: engine.users,
             user_memory_ms: engine.user_memory.ms(),
             rejects: engine.rejects,
-            topics: vec![topic.to_owned()],
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             ..weir_dataflows::Config::default()
         }
     }

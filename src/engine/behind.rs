@@ -1,6 +1,6 @@
 //! How far the engine is behind its log, computed when somebody asks.
 //!
-//! Contract: the sequencer notes how far it has read; [`Reading::behind`] compares that with the log's ends of the moment. So
+//! Contract: the sequencer notes how far it has read; [`Reading::behind`] compares that with the logs' ends of the moment. So
 //! the figure stays true while the sequencer waits for workers or for the disk.
 
 use crate::status::Behind;
@@ -12,7 +12,7 @@ const FRESH: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 struct Read {
-    /// The next offset to read, by partition.
+    /// The next offset to read, by source.
     offsets: Vec<u64>,
     /// Everything appended before this has been read, about, in epoch ms.
     until: u64,

@@ -12,13 +12,17 @@ pub enum EngineError {
     /// Bindings cannot be written.
     #[error("a binding cannot be written")]
     Append(#[source] AppendError),
-    /// The bindings log must have exactly one partition.
-    #[error("the bindings log has {partitions} partitions, it must have one: the order of bindings is their meaning")]
+    /// A topic must have exactly one partition.
+    #[error(
+        "the topic {topic} has {partitions} partitions, it must have one: the order of its records is their meaning"
+    )]
     Partitions {
+        /// The topic.
+        topic: String,
         /// How many it has.
         partitions: u32,
     },
-    /// The events topic is not among the configured ones.
+    /// A topic is not among the configured ones.
     #[error("topic {topic:?} is not among the configured topics {topics:?}")]
     Topic {
         /// The log's topic.
@@ -35,14 +39,16 @@ pub enum EngineError {
         #[source]
         source: EntryError,
     },
-    /// The events log is not what was bound.
+    /// A log is not what was bound.
     #[error(
-        "tick {tick} does not fit the events log: partition {partition}, offsets {from} to {to}: {problem}; the log was changed, \
-         put back the one that belongs to the bindings"
+        "tick {tick} does not fit the log of {topic}: partition {partition}, offsets {from} to {to}: {problem}; the log was \
+         changed, put back the one that belongs to the bindings"
     )]
     Mismatch {
         /// The tick.
         tick: u64,
+        /// The topic.
+        topic: String,
         /// The partition.
         partition: u32,
         /// The first offset bound.
@@ -62,12 +68,14 @@ pub enum EngineError {
     },
     /// Whether a partition's records were bound can no longer be known.
     #[error(
-        "the bindings of partition {partition} have left the bindings log, which begins at offset {bindings_start}, and its \
-         records have not left the events log: keep bindings longer than events"
+        "the bindings of {topic}, partition {partition}, have left the bindings log, which begins at offset {bindings_start}, and \
+         its records have not left theirs: keep bindings longer than events"
     )]
     Unbound {
+        /// The topic.
+        topic: String,
         /// The partition.
-        partition: usize,
+        partition: u32,
         /// Where the bindings log begins.
         bindings_start: u64,
     },

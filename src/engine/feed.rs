@@ -1,12 +1,17 @@
-//! From a record of the log to an input of the dataflow.
+//! From a record of a log to an input of the dataflow.
 //!
-//! Contract: [`Feed::input`] is a pure function of the record's bytes and position, the topic's number and the limits. A
-//! record that is no acceptable event becomes a refusal with its reason; none is dropped and none stops anything (A4).
+//! Contract: [`Feed::take`] is a pure function of the records' bytes and positions, the topic's number and the limits. A
+//! record that is no acceptable event, rule or incident becomes a refusal with its reason; none is dropped and none stops
+//! anything (A4).
 
+use super::sources::{Content, Sources};
 use crate::decode::event::{EventError, EventErrorKind, decode_event};
 use crate::log::Record;
 use std::sync::Arc;
+use weir_dataflows::control::ControlInput;
+use weir_dataflows::fingerprint::rules;
 use weir_dataflows::input::{Event, Input, Interner, Position, Refusal, RejectKind};
+use weir_schemas::control::ControlRecord;
 use weir_schemas::limits::{Limits, cut};
 
 /// Raised when the same bytes under the same limits give another input.
@@ -24,9 +29,19 @@ pub(super) fn count_skew(inputs: &[Input], tick: u64) {
     }
 }
 
+/// The decoded records of an open batch.
+#[derive(Default)]
+pub(super) struct Open {
+    /// Events, and whatever could not be read.
+    pub(super) events: Vec<Input>,
+    /// Rules and incidents.
+    pub(super) control: Vec<ControlInput>,
+}
+
 /// One worker's way of reading records.
 pub(super) struct Feed {
-    topic: u16,
+    /// What the records of each topic are, by number.
+    topics: Vec<(u16, Content)>,
     limits: Arc<Limits>,
     interner: Interner,
 }
@@ -34,38 +49,88 @@ pub(super) struct Feed {
 impl Clone for Feed {
     fn clone(&self) -> Self {
         // The interner only saves memory; each worker has its own.
-        Feed::new(self.topic, Arc::clone(&self.limits))
+        Feed { topics: self.topics.clone(), limits: Arc::clone(&self.limits), interner: Interner::default() }
     }
 }
 
 impl Feed {
-    /// For records of the topic of this number.
-    pub(super) fn new(topic: u16, limits: Arc<Limits>) -> Self {
-        Feed { topic, limits, interner: Interner::default() }
+    /// For records of these sources.
+    pub(super) fn new(sources: &Sources, limits: Arc<Limits>) -> Self {
+        let topics = sources.topics().iter().map(|topic| (topic.number, topic.content)).collect();
+        Feed { topics, limits, interner: Interner::default() }
     }
 
-    /// What the record means.
-    pub(super) fn input(&mut self, record: &Record) -> Input {
-        let position = Position { topic: self.topic, partition: record.partition, offset: record.offset, index: 0 };
-        match decode_event(&record.payload, &self.limits) {
-            Ok(event) => Input::Event(Arc::new(Event::new(&event, position, &self.limits, &mut self.interner))),
-            Err(error) => Input::Refused(Arc::new(self.refusal(position, &error))),
+    /// Adds what records of a topic mean to `open`.
+    pub(super) fn take(&mut self, topic: u16, records: &[Record], open: &mut Open) {
+        let known = self.topics.iter().find(|(number, _)| *number == topic);
+        let (_, content) = *known.expect("what is dealt is of a topic that is read");
+        for record in records {
+            let position = Position { topic, partition: record.partition, offset: record.offset, index: 0 };
+            match content {
+                Content::Events => open.events.push(self.event(position, record)),
+                Content::Control => match control(position, record) {
+                    Ok(input) => open.control.push(input),
+                    Err(refusal) => open.events.push(Input::Refused(Arc::new(self.refused(position, &refusal)))),
+                },
+            }
         }
     }
 
-    fn refusal(&mut self, position: Position, error: &EventError) -> Refusal {
-        metrics::counter!("weir_engine_decode_errors_total", "kind" => error.kind.as_str()).increment(1);
+    fn event(&mut self, position: Position, record: &Record) -> Input {
+        match decode_event(&record.payload, &self.limits) {
+            Ok(event) => Input::Event(Arc::new(Event::new(&event, position, &self.limits, &mut self.interner))),
+            Err(error) => Input::Refused(Arc::new(self.refused(position, &Unreadable::from(&error)))),
+        }
+    }
+
+    fn refused(&mut self, position: Position, unreadable: &Unreadable) -> Refusal {
+        metrics::counter!("weir_engine_decode_errors_total", "kind" => unreadable.kind.as_str()).increment(1);
         Refusal {
             position,
-            kind: match error.kind {
-                EventErrorKind::Malformed => RejectKind::Malformed,
-                EventErrorKind::Invalid => RejectKind::Invalid,
-                EventErrorKind::Oversize => RejectKind::Oversize,
-            },
-            project: self.interner.text("default"),
+            kind: unreadable.kind,
+            project: self.interner.text(unreadable.project.as_deref().unwrap_or("default")),
             stream: self.interner.text(""),
-            message: cut(&error.to_string(), self.limits.name).into(),
+            message: cut(&unreadable.message, self.limits.name).into(),
             expected: None,
+        }
+    }
+}
+
+/// Why a record is nothing that the dataflow takes.
+struct Unreadable {
+    kind: RejectKind,
+    /// Whose it is, where that can be read.
+    project: Option<String>,
+    message: String,
+}
+
+impl From<&EventError> for Unreadable {
+    fn from(error: &EventError) -> Unreadable {
+        let kind = match error.kind {
+            EventErrorKind::Malformed => RejectKind::Malformed,
+            EventErrorKind::Invalid => RejectKind::Invalid,
+            EventErrorKind::Oversize => RejectKind::Oversize,
+        };
+        Unreadable { kind, project: None, message: error.to_string() }
+    }
+}
+
+/// A rule or an incident that the dataflow can take.
+fn control(position: Position, record: &Record) -> Result<ControlInput, Unreadable> {
+    let read: ControlRecord = serde_json::from_slice(&record.payload).map_err(|error| {
+        // What is JSON, and does not say what a record must, is not malformed.
+        let kind = if error.is_data() { RejectKind::Invalid } else { RejectKind::Malformed };
+        Unreadable { kind, project: None, message: error.to_string() }
+    })?;
+    let problem = match read.check() {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => rules::check(&read.change).err().map(|error| format!("pattern: {error}")),
+    };
+    match problem {
+        None => Ok(ControlInput { position, record: Arc::new(read) }),
+        Some(message) => {
+            let project = Some(read.project).filter(|project| !project.is_empty());
+            Err(Unreadable { kind: RejectKind::Invalid, project, message })
         }
     }
 }
@@ -74,24 +139,67 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn input(payload: &'static [u8]) -> Input {
+    fn taken(topic: u16, payload: &'static [u8]) -> Open {
         let record = Record { partition: 2, offset: 9, appended_at: 0, payload: bytes::Bytes::from_static(payload) };
-        Feed::new(1, Arc::new(Limits { record: 200, ..Limits::default() })).input(&record)
+        let limits = Arc::new(Limits { record: 200, ..Limits::default() });
+        let topics = vec![(1, Content::Events), (4, Content::Control)];
+        let mut open = Open::default();
+        Feed { topics, limits, interner: Interner::default() }.take(topic, &[record], &mut open);
+        open
+    }
+
+    fn at(topic: u16) -> Position {
+        Position { topic, partition: 2, offset: 9, index: 0 }
+    }
+
+    fn refused(topic: u16, payload: &'static [u8]) -> Arc<Refusal> {
+        let open = taken(topic, payload);
+        assert!(open.control.is_empty());
+        let [Input::Refused(refusal)] = &open.events[..] else { panic!("it is refused") };
+        assert_eq!(refusal.position, at(topic));
+        Arc::clone(refusal)
     }
 
     #[test]
     fn a_record_is_an_event_or_a_refusal_with_its_position_and_reason() {
-        let at = Position { topic: 1, partition: 2, offset: 9, index: 0 };
         let good = br#"{"eventId":"e","eventType":"run_started","streamId":"s","version":1,"timestamp":5}"#;
-        assert!(matches!(input(good), Input::Event(event) if event.position == at));
+        assert!(matches!(&taken(1, good).events[..], [Input::Event(event)] if event.position == at(1)));
         for (bytes, kind) in [
             (&b"{"[..], RejectKind::Malformed),
             (br#"{"eventId":"e"}"#, RejectKind::Invalid),
             (&[b' '; 201], RejectKind::Oversize),
         ] {
-            let Input::Refused(refusal) = input(bytes) else { panic!("{kind:?} is refused") };
-            assert_eq!((refusal.position, refusal.kind), (at, kind));
+            let refusal = refused(1, bytes);
+            assert_eq!(refusal.kind, kind);
             assert!(!refusal.message.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_control_record_is_taken_or_a_refusal_of_its_project() {
+        let good = br#"{"project":"web","id":"a","change":{"mask":{"pattern":"order [0-9]+"}}}"#;
+        let open = taken(4, good);
+        assert!(open.events.is_empty());
+        assert!(matches!(&open.control[..], [input] if input.position == at(4) && input.record.id == "a"));
+        for (bytes, kind, project, said) in [
+            (&b"{"[..], RejectKind::Malformed, "default", "EOF"),
+            (br#"{"id":7}"#, RejectKind::Invalid, "default", "invalid type: integer"),
+            (
+                br#"{"project":"web","id":"a","change":{"incident":{}}}"#,
+                RejectKind::Invalid,
+                "web",
+                "worker: missing: name a worker",
+            ),
+            (
+                br#"{"project":"web","id":"a","change":{"mask":{"pattern":"("}}}"#,
+                RejectKind::Invalid,
+                "web",
+                "pattern: unclosed group",
+            ),
+        ] {
+            let refusal = refused(4, bytes);
+            assert_eq!((refusal.kind, &*refusal.project), (kind, project), "{}", refusal.message);
+            assert!(refusal.message.contains(said), "{}", refusal.message);
         }
     }
 }

@@ -1,18 +1,21 @@
 //! What of the past can be replayed: everything, or, over a log that retention has shortened, everything from a tick on.
 //!
 //! Contract: [`Plan::make`] reads the bindings up to a given offset when either log no longer begins at its beginning. Feeding
-//! then begins after the last binding that has lost a record, at one tick for all partitions: records of other partitions
-//! bound before it are left out as well, so the state is that of a log which began there, not a patchwork.
+//! then begins after the last binding that has lost a record, at one tick for all sources: records of other sources bound
+//! before it are left out as well, so the state is that of a log which began there, not a patchwork.
 //!
 //! A record may outlive its binding: the log's last segment stays however old it is. Such a record is left out as one that is
-//! gone, since the bindings that are left say how far its partition is bound ([`super::Binding::whole`]).
+//! gone, since the bindings that are left say how far its partition is bound ([`super::Binding::whole`]). Not so where records
+//! are kept for ever (`sources`): what people said before the past that is left still holds in it, so those records are
+//! *carried*: fed at the first tick that is fed, before everything else of it.
 //!
 //! # Failure
 //! A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
-//! leaves of a bindings log never looks like that.
+//! leaves of a bindings log never looks like that. Where records are kept for ever all of them are carried then.
 
 use super::EngineError;
-use super::bindings::{Body, Counting};
+use super::bindings::{Body, Counting, Part};
+use super::sources::Sources;
 use super::tail::decode;
 use crate::log::Log;
 
@@ -24,7 +27,9 @@ pub(super) const ENTRIES: u64 = 4_096;
 pub(super) struct Plan {
     /// Bindings before this offset of their log are not fed.
     pub(super) feed_from: u64,
-    /// The first offset to feed, by partition.
+    /// The first offset to carry, by source: before the first to feed only where records are kept for ever.
+    pub(super) carried_from: Vec<u64>,
+    /// The first offset to feed by its binding, by source.
     pub(super) offsets: Vec<u64>,
     /// The first tick that is fed, when the past is shortened.
     pub(super) shortened_to: Option<u64>,
@@ -32,41 +37,51 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Decides from where to feed, given that our `Start` stands at `own_start` of the bindings log.
-    pub(super) fn make(events: &dyn Log, bindings: &dyn Log, own_start: u64) -> Result<Plan, EngineError> {
-        let starts = events.starts();
+    pub(super) fn make(sources: &Sources, bindings: &dyn Log, own_start: u64) -> Result<Plan, EngineError> {
+        let starts = sources.starts();
         let bindings_start = bindings.starts().first().copied().unwrap_or(0);
         if bindings_start == 0 && starts.iter().all(|start| *start == 0) {
-            return Ok(Plan { feed_from: 0, offsets: starts, shortened_to: None });
+            return Ok(Plan { feed_from: 0, carried_from: starts.clone(), offsets: starts, shortened_to: None });
         }
         let mut scan = Scan {
+            sources,
             feed_from: bindings_start,
             bound_to: vec![None; starts.len()],
             first: vec![None; starts.len()],
             first_tick: None,
         };
         scan.read(bindings, bindings_start, own_start, &starts)?;
-        let ends = events.ends();
-        let mut offsets = Vec::with_capacity(starts.len());
-        for (partition, start) in starts.iter().enumerate() {
-            let (first, bound_to) = (scan.first[partition], scan.bound_to[partition]);
-            if bound_to.is_none() && bindings_start > 0 && *start < ends[partition] {
-                return Err(EngineError::Unbound { partition, bindings_start });
-            }
-            offsets.push(first.or(bound_to).unwrap_or(*start).max(*start));
+        let ends = sources.ends();
+        let (mut carried_from, mut offsets) = (Vec::with_capacity(starts.len()), Vec::with_capacity(starts.len()));
+        for (source, start) in starts.iter().enumerate() {
+            let from = match scan.first[source].or(scan.bound_to[source]) {
+                Some(offset) => offset.max(*start),
+                // Without any binding ever, all are still to be bound.
+                None if bindings_start == 0 || *start == ends[source] => *start,
+                None if sources.kept(source) => ends[source],
+                None => {
+                    let topic = sources.topic(source).name().to_owned();
+                    return Err(EngineError::Unbound { topic, partition: sources.partition(source), bindings_start });
+                }
+            };
+            carried_from.push(if sources.kept(source) { *start } else { from });
+            offsets.push(from);
         }
         // With nothing left to feed, the past ends where the next tick begins; any stable name of it will do.
-        Ok(Plan { feed_from: scan.feed_from, offsets, shortened_to: Some(scan.first_tick.unwrap_or(0)) })
+        let shortened_to = Some(scan.first_tick.unwrap_or(0));
+        Ok(Plan { feed_from: scan.feed_from, carried_from, offsets, shortened_to })
     }
 }
 
-struct Scan {
+struct Scan<'a> {
+    sources: &'a Sources,
     feed_from: u64,
     bound_to: Vec<Option<u64>>,
     first: Vec<Option<u64>>,
     first_tick: Option<u64>,
 }
 
-impl Scan {
+impl Scan<'_> {
     fn read(&mut self, bindings: &dyn Log, from: u64, own_start: u64, starts: &[u64]) -> Result<(), EngineError> {
         let mut reader = bindings.reader(&[from])?;
         let mut counting = Counting::default();
@@ -84,22 +99,19 @@ impl Scan {
                     continue;
                 }
                 self.first_tick.get_or_insert(binding.tick);
-                for part in &binding.parts {
-                    let partition = part.partition as usize;
-                    let Some(start) = starts.get(partition) else { continue };
-                    if part.first_offset() < *start {
-                        self.feed_from = record.offset + 1;
-                        self.first.fill(None);
-                        self.first_tick = None;
-                    }
+                let parts = || {
+                    let of = |part: Part| Some((self.sources.find(part.topic, part.partition)?, part));
+                    binding.parts.iter().copied().filter_map(of)
+                };
+                if parts().any(|(source, part)| part.first_offset() < starts[source]) {
+                    self.feed_from = record.offset + 1;
+                    self.first.fill(None);
+                    self.first_tick = None;
                 }
-                for part in &binding.parts {
-                    let partition = part.partition as usize;
-                    if partition < starts.len() {
-                        self.bound_to[partition] = Some(part.next_offset);
-                        if self.feed_from <= record.offset {
-                            self.first[partition].get_or_insert(part.first_offset());
-                        }
+                for (source, part) in parts() {
+                    self.bound_to[source] = Some(part.next_offset);
+                    if self.feed_from <= record.offset {
+                        self.first[source].get_or_insert(part.first_offset());
                     }
                 }
             }

@@ -25,7 +25,7 @@ pub(super) struct Closed {
     pub(super) records: u64,
     /// Of how many bytes.
     pub(super) bytes: u64,
-    /// The offsets after its last records, by partition.
+    /// The offsets after its last records, by source.
     pub(super) ends: Vec<u64>,
     /// When the first of its records was appended, in epoch ms.
     pub(super) appended_at: Option<u64>,
@@ -36,7 +36,7 @@ pub(super) struct Closed {
 /// What became final with a frame.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// The offsets after the last released records, by partition; empty before the first.
+    /// The offsets after the last released records, by source; empty before the first.
     pub(super) ends: Vec<u64>,
     /// How many records.
     pub(super) records: u64,

@@ -4,7 +4,7 @@
 //! us. Then the past is fed, released and shown; then the tail begins to read bindings back and the sequencer goes live. At the
 //! end the workers drop their dataflow and every thread is waited for.
 //!
-//! The epoch names the history that positions belong to: the two logs, the dataflow's and the decoder's definitions and
+//! The epoch names the history that positions belong to: the logs, the dataflow's and the decoder's definitions and
 //! configuration, and, over a shortened log, where the past now begins. A restart alone changes none of these.
 
 use super::behind::Reading;
@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::output::{FRAMES_MAX, Output};
 use super::recovery::{Bound, Recovery};
 use super::sequencer::Sequencer;
+use super::sources::Sources;
 use super::tail::Tail;
 use super::workers::{self, Lanes, Setup};
 use super::{EngineConfig, EngineError, FrameSink};
@@ -34,8 +35,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub(super) struct Life {
     pub(super) control: Arc<Control>,
     pub(super) config: EngineConfig,
-    pub(super) topic: u16,
-    pub(super) events: Arc<dyn Log>,
+    pub(super) sources: Arc<Sources>,
     pub(super) bindings: Arc<dyn Log>,
     pub(super) sink: Arc<dyn FrameSink>,
     pub(super) status: Status,
@@ -49,16 +49,12 @@ struct Started {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Whether the logs fit the configuration; the number of the events topic.
-pub(super) fn check(config: &EngineConfig, events: &dyn Log, bindings: &dyn Log) -> Result<u16, EngineError> {
-    if bindings.partitions() != 1 {
-        return Err(EngineError::Partitions { partitions: bindings.partitions() });
+/// Whether the log can keep bindings.
+pub(super) fn check(bindings: &dyn Log) -> Result<(), EngineError> {
+    match bindings.partitions() {
+        1 => Ok(()),
+        partitions => Err(EngineError::Partitions { topic: bindings.topic().to_owned(), partitions }),
     }
-    let topics = &config.dataflow.topics;
-    let number = topics.iter().position(|topic| topic == events.topic());
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .ok_or_else(|| EngineError::Topic { topic: events.topic().to_owned(), topics: topics.clone() })
 }
 
 impl Life {
@@ -85,7 +81,7 @@ impl Life {
     fn live(self, started: &mut Started) -> Result<(), EngineError> {
         let incarnation: Incarnation = rand::random();
         let own_start = self.announce(incarnation)?;
-        let plan = Plan::make(&*self.events, &*self.bindings, own_start)?;
+        let plan = Plan::make(&self.sources, &*self.bindings, own_start)?;
         let epoch = self.epoch(&plan);
         self.name_epoch(epoch, &plan);
         let ledger = Arc::new(Ledger::default());
@@ -99,7 +95,7 @@ impl Life {
         let reading = self.measure(&bound.offsets);
         self.sink.live();
         self.status.update(|status| status.phase = Phase::Live);
-        let Life { control, config, topic, events, bindings, status, .. } = self;
+        let Life { control, config, sources, bindings, status, .. } = self;
         let tail = Tail {
             control: Arc::clone(&control),
             bindings: Arc::clone(&bindings),
@@ -109,7 +105,7 @@ impl Life {
             lanes: lanes.clone(),
         };
         started.threads.push(spawn("engine-bindings", move || tail.run())?);
-        Sequencer { control, config, topic, events, bindings, incarnation, lanes, ledger, status, reading }.live(bound)
+        Sequencer { control, config, sources, bindings, incarnation, lanes, ledger, status, reading }.live(bound)
     }
 
     /// Lets the status tell how far behind the log we are, from here on.
@@ -117,16 +113,16 @@ impl Life {
         let time = Arc::clone(&self.config.time);
         let reading = Arc::new(Reading::new(offsets, time.wall_ms()));
         // A status may outlive the log, and must not keep its folder.
-        let (read, events) = (Arc::clone(&reading), Arc::downgrade(&self.events));
+        let (read, sources) = (Arc::clone(&reading), Arc::downgrade(&self.sources));
         self.status.measure(move || {
-            events.upgrade().map(|events| read.behind(&events.ends(), time.wall_ms())).unwrap_or_default()
+            sources.upgrade().map(|sources| read.behind(&sources.ends(), time.wall_ms())).unwrap_or_default()
         });
         reading
     }
 
     /// Appends our `Start`; returns its offset.
     fn announce(&self, incarnation: Incarnation) -> Result<u64, EngineError> {
-        let assignment = vec![0; self.events.partitions() as usize];
+        let assignment = vec![0; self.sources.count()];
         let payload = Entry { incarnation, body: Body::Start { assignment } }.encode().into();
         let commit = self.bindings.append(vec![NewRecord { partition: 0, payload }]);
         let positions = commit.and_then(crate::log::Commit::wait).map_err(EngineError::Append)?;
@@ -135,8 +131,8 @@ impl Life {
 
     fn epoch(&self, plan: &Plan) -> u128 {
         let words = format!(
-            "{:032x} {:032x} {} {DECODING} {:?} {:?}",
-            self.events.identity(),
+            "{}{:032x} {} {DECODING} {:?} {:?}",
+            self.sources.identity(),
             self.bindings.identity(),
             self.config.dataflow.fingerprint(),
             self.config.limits,
@@ -175,7 +171,7 @@ impl Life {
         let setup = Setup {
             control: Arc::clone(&self.control),
             dataflow: self.config.dataflow.clone(),
-            feed: Feed::new(self.topic, Arc::new(self.config.limits.clone())),
+            feed: Feed::new(&self.sources, Arc::new(self.config.limits.clone())),
             released: released_in,
         };
         let (guards, lanes) = workers::start(self.config.workers.max(1), setup)?;
@@ -184,6 +180,7 @@ impl Life {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(ledger),
             digests: Arc::clone(digests),
+            sources: Arc::clone(&self.sources),
             bindings: Arc::clone(&self.bindings),
             incarnation,
             epoch,
@@ -206,14 +203,13 @@ impl Life {
     ) -> Result<Bound, EngineError> {
         Recovery {
             control: &self.control,
-            events: &*self.events,
+            sources: &self.sources,
             bindings: &*self.bindings,
             lanes,
             ledger,
             digests,
             status: &self.status,
             epoch,
-            topic: self.topic,
             records_max: self.config.unreleased_records_max,
             bytes_max: self.config.unreleased_bytes_max,
         }

@@ -12,6 +12,7 @@
 //! | `history` | what of the past can be replayed |
 //! | `recovery` | the past: the log fed through its bindings |
 //! | `sequencer` | the present: batches, ticks, bindings |
+//! | `sources` | the partitions of all topics that are read, as one list |
 //! | `tail` | reading bindings back, fencing |
 //! | `feed` | from a record to an input |
 //! | `workers` | the timely workers |
@@ -37,6 +38,7 @@ mod life;
 mod output;
 mod recovery;
 mod sequencer;
+mod sources;
 mod tail;
 mod workers;
 
@@ -50,6 +52,7 @@ use crate::status::Status;
 use crate::verdicts::Verdicts;
 use control::Control;
 use life::Life;
+use sources::Sources;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -130,23 +133,35 @@ impl EngineHandle {
     }
 }
 
-/// Starts the engine over an events log and its bindings log. Returns at once; recovery goes on in its threads. When it
-/// fails it triggers `shutdown`, and [`EngineHandle::join`] says why.
+/// The logs of an engine. Each topic that is read stands in the dataflow's list of topics.
+#[derive(Clone)]
+pub struct Logs {
+    /// What comes in.
+    pub events: Vec<Arc<dyn Log>>,
+    /// Rules and incidents; one partition, kept for ever.
+    pub control: Arc<dyn Log>,
+    /// Which record belongs to which tick; one partition.
+    pub bindings: Arc<dyn Log>,
+}
+
+/// Starts the engine over its logs. Returns at once; recovery goes on in its threads. When it fails it triggers `shutdown`,
+/// and [`EngineHandle::join`] says why.
 ///
 /// # Errors
 /// The logs do not fit the configuration, or the thread cannot be started.
 pub fn start(
     config: EngineConfig,
-    events: Arc<dyn Log>,
-    bindings: Arc<dyn Log>,
+    logs: Logs,
     sink: Arc<dyn FrameSink>,
     status: Status,
     verdicts: Arc<Verdicts>,
     shutdown: Shutdown,
 ) -> Result<EngineHandle, EngineError> {
     let control = Arc::new(Control::new(shutdown, config.workers.max(1)));
-    let topic = life::check(&config, &*events, &*bindings)?;
-    let life = Life { control: Arc::clone(&control), config, topic, events, bindings, sink, status, verdicts };
+    let sources = Arc::new(Sources::new(&logs, &config.dataflow.topics)?);
+    life::check(&*logs.bindings)?;
+    let Logs { bindings, .. } = logs;
+    let life = Life { control: Arc::clone(&control), config, sources, bindings, sink, status, verdicts };
     let life = control::spawn("engine-sequencer", move || life.run())?;
     Ok(EngineHandle { control, life })
 }

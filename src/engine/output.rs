@@ -10,6 +10,7 @@ use super::bindings::{Body, Entry, Incarnation};
 use super::control::Control;
 use super::digests::Digests;
 use super::ledger::{Ledger, Settled, to_f64};
+use super::sources::Sources;
 use super::{EngineError, FrameSink};
 use crate::log::{Log, NewRecord, Position};
 use crate::status::Status;
@@ -18,7 +19,7 @@ use crossbeam_channel::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_dataflows::input::RejectKind;
-use weir_dataflows::output::Released;
+use weir_dataflows::output::{Released, Verdict as Refused};
 
 /// Frames that may wait for the output.
 pub(super) const FRAMES_MAX: usize = 256;
@@ -28,6 +29,7 @@ pub(super) struct Output {
     pub(super) control: Arc<Control>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) digests: Arc<Mutex<Digests>>,
+    pub(super) sources: Arc<Sources>,
     pub(super) bindings: Arc<dyn Log>,
     pub(super) incarnation: Incarnation,
     pub(super) epoch: u128,
@@ -60,10 +62,21 @@ impl Output {
         metrics::counter!("weir_engine_updates_total").increment(updates);
         self.sink.frame(frame);
         let settled = self.ledger.release(upper);
-        self.verdicts.released(refusals.into_iter().filter_map(verdict), &settled.ends);
+        self.decide(upper, refusals, &settled);
         self.status.update(|status| status.time = upper);
         measure(upper, &settled);
         Ok(())
+    }
+
+    /// Says of each topic what is released of it; nothing before the first tick.
+    fn decide(&self, upper: u64, refusals: Vec<Refused>, settled: &Settled) {
+        let mut refusals: Vec<_> = refusals.into_iter().filter_map(verdict).collect();
+        for topic in self.sources.topics() {
+            let Some(ends) = settled.ends.get(topic.sources.clone()) else { continue };
+            let of_topic = refusals.extract_if(.., |(number, ..)| *number == topic.number);
+            let of_topic = of_topic.map(|(_, position, verdict)| (position, verdict));
+            self.verdicts.released(topic.name(), upper, of_topic, ends);
+        }
     }
 
     /// Records a minute's digests; they are a check on later lives, so a log that has no room for them is no failure.
@@ -76,14 +89,15 @@ impl Output {
     }
 }
 
-fn verdict(refused: weir_dataflows::output::Verdict) -> Option<(Position, Verdict)> {
+fn verdict(refused: Refused) -> Option<(u16, Position, Verdict)> {
+    let topic = refused.position.topic;
     let position = Position { partition: refused.position.partition, offset: refused.position.offset };
     let verdict = match refused.kind {
         RejectKind::Duplicate => Verdict::Duplicate,
         RejectKind::Conflict => Verdict::Conflict { expected: refused.expected? },
         kind => Verdict::Refused { kind: kind.as_str().to_owned(), reason: refused.message.to_string() },
     };
-    Some((position, verdict))
+    Some((topic, position, verdict))
 }
 
 fn measure(upper: u64, settled: &Settled) {

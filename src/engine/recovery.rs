@@ -1,8 +1,9 @@
-//! Recovery: the log fed through its bindings, the same code path as ever after.
+//! Recovery: the logs fed through their bindings, the same code path as ever after.
 //!
 //! Contract: [`Recovery::run`] reads the bindings up to our own `Start`, feeds each record that they bind at its tick, checks
 //! each part's offsets, count and hash, and commits many ticks at once: an update counts at its own time, so how ticks are
-//! batched shows nowhere. It leaves a [`Bound`]: where every partition, hash chain, the last tick and silence stand.
+//! batched shows nowhere. It leaves a [`Bound`]: where every source, hash chain, the last tick and silence stand.
+//! Carried records (`history`) go to the workers first of all, so they are of the first tick that is closed, whoever closes it.
 //!
 //! # Invariants
 //! Only bindings that count are fed (`bindings.rs`). No tick is minted, no clock is read, nothing is guessed.
@@ -20,9 +21,10 @@ use super::control::Control;
 use super::digests::Digests;
 use super::history::{ENTRIES, Plan};
 use super::ledger::{Closed, Ledger};
+use super::sources::{SourceReader, Sources};
 use super::tail::decode;
 use super::workers::{Lanes, Work};
-use crate::log::{Log, Reader, Record};
+use crate::log::{Log, Record};
 use crate::status::{Phase, Status};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,9 +42,9 @@ const TELL: Duration = Duration::from_secs(2);
 pub(super) struct Bound {
     /// The last tick; 0 when there is none.
     pub(super) last_tick: u64,
-    /// The next offset to bind, by partition.
+    /// The next offset to bind, by source.
     pub(super) offsets: Vec<u64>,
-    /// The hash of the last part, by partition; `None` where its binding has left the bindings log.
+    /// The hash of the last part, by source; `None` where its binding has left the bindings log.
     pub(super) hashes: Vec<Option<u128>>,
     /// Which bindings count.
     pub(super) counting: Counting,
@@ -55,14 +57,13 @@ pub(super) struct Bound {
 /// See the module.
 pub(super) struct Recovery<'a> {
     pub(super) control: &'a Control,
-    pub(super) events: &'a dyn Log,
+    pub(super) sources: &'a Sources,
     pub(super) bindings: &'a dyn Log,
     pub(super) lanes: &'a mut Lanes,
     pub(super) ledger: &'a Ledger,
     pub(super) digests: &'a Mutex<Digests>,
     pub(super) status: &'a Status,
     pub(super) epoch: u128,
-    pub(super) topic: u16,
     pub(super) records_max: u64,
     pub(super) bytes_max: u64,
 }
@@ -84,20 +85,21 @@ struct Progress {
 impl Recovery<'_> {
     /// Feeds what is bound before `own_start`, from where `plan` says.
     pub(super) fn run(&mut self, plan: &Plan, own_start: u64) -> Result<Bound, EngineError> {
-        let partitions = plan.offsets.len();
         let first = self.bindings.starts().first().copied().unwrap_or(0);
         let mut bound = Bound {
             last_tick: 0,
             offsets: plan.offsets.clone(),
-            hashes: vec![(first == 0).then_some(0); partitions],
+            hashes: vec![(first == 0).then_some(0); self.sources.count()],
             counting: Counting::default(),
             silence: Silence::default(),
             told: false,
         };
-        let total = self.events.ends().iter().zip(&plan.offsets).map(|(end, from)| end.saturating_sub(*from)).sum();
+        let total =
+            self.sources.ends().iter().zip(&plan.carried_from).map(|(end, from)| end.saturating_sub(*from)).sum();
         let mut progress = Progress { total, since: Instant::now(), told: Instant::now() };
         let mut group = Group { ticks: Vec::with_capacity(GROUP_TICKS), records: 0, committed: 0 };
-        let mut events = self.events.reader(&plan.offsets)?;
+        let mut records = self.sources.reader(&plan.carried_from)?;
+        group.records += self.carry(plan, &mut records)?;
         let mut bindings = self.bindings.reader(&[first])?;
         let mut entries = Vec::new();
         while bindings.offsets()[0] <= own_start {
@@ -107,7 +109,7 @@ impl Recovery<'_> {
                 if self.control.stopping() || self.control.shutdown.triggered() {
                     return Err(EngineError::Stopped);
                 }
-                self.entry(&record, plan, &mut bound, &mut *events, &mut group)?;
+                self.entry(&record, plan, &mut bound, &mut records, &mut group)?;
                 if group.ticks.len() >= GROUP_TICKS || group.records >= GROUP_RECORDS {
                     self.commit(&mut group)?;
                     self.tell(&mut progress, group.committed);
@@ -123,12 +125,34 @@ impl Recovery<'_> {
         Ok(bound)
     }
 
+    /// Hands out what still holds though its bindings are gone; gives how many records that are.
+    fn carry(&mut self, plan: &Plan, reader: &mut SourceReader) -> Result<u64, EngineError> {
+        let (mut records, mut carried) = (Vec::new(), 0);
+        for (source, end) in plan.offsets.iter().enumerate() {
+            while reader.offsets()[source] < *end {
+                if reader.read_source(source, *end, &mut records)? == 0 {
+                    return Err(EngineError::Mismatch {
+                        tick: plan.shortened_to.unwrap_or(0),
+                        topic: self.sources.topic(source).name().to_owned(),
+                        partition: self.sources.partition(source),
+                        from: plan.carried_from[source],
+                        to: *end,
+                        problem: format!("records are missing: the log ends at offset {}", self.sources.end(source)),
+                    });
+                }
+                carried += records.len() as u64;
+                self.lanes.deal(self.sources.topic(source).number, &mut records)?;
+            }
+        }
+        Ok(carried)
+    }
+
     fn entry(
         &mut self,
         record: &Record,
         plan: &Plan,
         bound: &mut Bound,
-        events: &mut dyn Reader,
+        records: &mut SourceReader,
         group: &mut Group,
     ) -> Result<(), EngineError> {
         let entry = decode(record)?;
@@ -146,14 +170,14 @@ impl Recovery<'_> {
                 if record.offset < plan.feed_from {
                     // Its records, or earlier ones, are gone; the chain goes on from it.
                     for part in &binding.parts {
-                        if let Some(hash) = bound.hashes.get_mut(part.partition as usize) {
-                            *hash = Some(part.hash);
+                        if let Some(source) = self.sources.find(part.topic, part.partition) {
+                            bound.hashes[source] = Some(part.hash);
                         }
                     }
                     bound.last_tick = binding.tick;
                     return Ok(());
                 }
-                self.feed(&binding, standing, bound, events, group)?;
+                self.feed(&binding, standing, bound, records, group)?;
             }
         }
         Ok(())
@@ -164,7 +188,7 @@ impl Recovery<'_> {
         binding: &Binding,
         standing: bool,
         bound: &mut Bound,
-        events: &mut dyn Reader,
+        reader: &mut SourceReader,
         group: &mut Group,
     ) -> Result<(), EngineError> {
         let tick = binding.tick;
@@ -177,36 +201,9 @@ impl Recovery<'_> {
             self.commit(group)?;
             self.ledger.wait_below(records_max, self.bytes_max, Duration::MAX, self.control);
         }
-        let mut records = Vec::new();
         let mut bytes = 0;
         for part in &binding.parts {
-            self.check_place(binding, part, bound)?;
-            let partition = part.partition as usize;
-            let previous = bound.hashes[partition].replace(part.hash);
-            let mut chain = Chain::after(previous.unwrap_or(0));
-            while bound.offsets[partition] < part.next_offset {
-                if events.read_partition(part.partition, part.next_offset, &mut records)? == 0 {
-                    return Err(mismatch(binding, part, "records are missing".to_owned()));
-                }
-                for record in &records {
-                    chain.record(&record.payload);
-                    bytes += record.payload.len() as u64;
-                }
-                bound.offsets[partition] += records.len() as u64;
-                self.lanes.deal(&mut records)?;
-            }
-            if chain.records() != part.count {
-                return Err(mismatch(
-                    binding,
-                    part,
-                    format!("{} records where {} were bound", chain.records(), part.count),
-                ));
-            }
-            // A part without records repeats the hash before it.
-            let hash = if part.count == 0 { previous } else { Some(chain.hash()) };
-            if previous.is_some() && hash != Some(part.hash) {
-                return Err(mismatch(binding, part, "the records are not those that were bound".to_owned()));
-            }
+            bytes += self.feed_part(binding, part, bound, reader)?;
         }
         bound.last_tick = tick;
         let records = binding.records();
@@ -221,23 +218,71 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Whether a part is where it must be: right after the one before it, in a partition that exists, in the log.
-    fn check_place(&self, binding: &Binding, part: &Part, bound: &Bound) -> Result<(), EngineError> {
-        let partition = part.partition as usize;
-        let Some(expected) = bound.offsets.get(partition) else {
-            return Err(mismatch(binding, part, format!("the log has {} partitions", bound.offsets.len())));
+    /// Hands out the records of a part, checked; gives their bytes.
+    fn feed_part(
+        &mut self,
+        binding: &Binding,
+        part: &Part,
+        bound: &mut Bound,
+        reader: &mut SourceReader,
+    ) -> Result<u64, EngineError> {
+        let source = self.place(binding, part, bound)?;
+        let previous = bound.hashes[source].replace(part.hash);
+        let mut chain = Chain::after(previous.unwrap_or(0));
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bound.offsets[source] < part.next_offset {
+            if reader.read_source(source, part.next_offset, &mut records)? == 0 {
+                return Err(self.mismatch(binding, part, "records are missing".to_owned()));
+            }
+            for record in &records {
+                chain.record(&record.payload);
+                bytes += record.payload.len() as u64;
+            }
+            bound.offsets[source] += records.len() as u64;
+            self.lanes.deal(part.topic, &mut records)?;
+        }
+        if chain.records() != part.count {
+            let problem = format!("{} records where {} were bound", chain.records(), part.count);
+            return Err(self.mismatch(binding, part, problem));
+        }
+        // A part without records repeats the hash before it.
+        let hash = if part.count == 0 { previous } else { Some(chain.hash()) };
+        if previous.is_some() && hash != Some(part.hash) {
+            return Err(self.mismatch(binding, part, "the records are not those that were bound".to_owned()));
+        }
+        Ok(bytes)
+    }
+
+    /// The source of a part that is where it must be: right after the one before it, in a partition that exists, in the log.
+    fn place(&self, binding: &Binding, part: &Part, bound: &Bound) -> Result<usize, EngineError> {
+        let Some(source) = self.sources.find(part.topic, part.partition) else {
+            let problem = match self.sources.topic_name(part.topic) {
+                Some(_) => "the topic has no such partition".to_owned(),
+                None => "no such topic is configured".to_owned(),
+            };
+            return Err(self.mismatch(binding, part, problem));
         };
-        if part.topic != self.topic {
-            return Err(mismatch(binding, part, format!("it is of topic {}, not {}", part.topic, self.topic)));
+        let expected = bound.offsets[source];
+        if part.first_offset() != expected {
+            return Err(self.mismatch(binding, part, format!("the binding before it ended at offset {expected}")));
         }
-        if part.first_offset() != *expected {
-            return Err(mismatch(binding, part, format!("the binding before it ended at offset {expected}")));
-        }
-        let end = self.events.ends()[partition];
+        let end = self.sources.end(source);
         if part.next_offset > end {
-            return Err(mismatch(binding, part, format!("records are missing: the log ends at offset {end}")));
+            return Err(self.mismatch(binding, part, format!("records are missing: the log ends at offset {end}")));
         }
-        Ok(())
+        Ok(source)
+    }
+
+    fn mismatch(&self, binding: &Binding, part: &Part, problem: String) -> EngineError {
+        let topic = self.sources.topic_name(part.topic).map_or_else(|| format!("topic {}", part.topic), str::to_owned);
+        EngineError::Mismatch {
+            tick: binding.tick,
+            topic,
+            partition: part.partition,
+            from: part.first_offset(),
+            to: part.next_offset,
+            problem,
+        }
     }
 
     fn commit(&mut self, group: &mut Group) -> Result<(), EngineError> {
@@ -256,15 +301,5 @@ impl Recovery<'_> {
             progress.told = Instant::now();
             tracing::info!(replayed, total, percent = replayed * 100 / total.max(1), "replaying the log");
         }
-    }
-}
-
-fn mismatch(binding: &Binding, part: &Part, problem: String) -> EngineError {
-    EngineError::Mismatch {
-        tick: binding.tick,
-        partition: part.partition,
-        from: part.first_offset(),
-        to: part.next_offset,
-        problem,
     }
 }

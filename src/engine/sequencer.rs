@@ -1,6 +1,6 @@
 //! The sequencer: decides which records belong to which tick, and writes it down.
 //!
-//! Contract: reads the events log from where everything is bound, hands records to the workers while their batch is open,
+//! Contract: reads all sources from where everything is bound, hands records to the workers while their batch is open,
 //! closes the batch by minting its tick, and appends its binding; the write overlaps with the computation. Idle ticks close
 //! at multiples of [`IDLE_MS`], or of [`QUIET_MS`] once nothing has come for [`QUIET_AFTER`]. One named thread.
 //!
@@ -23,10 +23,10 @@ use super::clock::Minter;
 use super::control::Control;
 use super::ledger::{Closed, Ledger, to_f64};
 use super::recovery::Bound;
-use super::tail::wait_past;
+use super::sources::{SourceReader, Sources};
 use super::workers::{Lanes, Work};
 use super::{EngineConfig, EngineError};
-use crate::log::{AppendError, Commit, Log, NewRecord, Reader, Record};
+use crate::log::{AppendError, Commit, Log, NewRecord, Record};
 use crate::status::{Phase, Status};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -54,8 +54,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Sequencer {
     pub(super) control: Arc<Control>,
     pub(super) config: EngineConfig,
-    pub(super) topic: u16,
-    pub(super) events: Arc<dyn Log>,
+    pub(super) sources: Arc<Sources>,
     pub(super) bindings: Arc<dyn Log>,
     pub(super) incarnation: Incarnation,
     pub(super) lanes: Lanes,
@@ -69,6 +68,7 @@ pub(super) struct Sequencer {
 struct Batch {
     records: u64,
     bytes: u64,
+    /// By source.
     parts: Vec<Option<Chain>>,
     appended_at: Option<u64>,
 }
@@ -81,7 +81,7 @@ struct OnItsWay {
 
 /// What the live loop keeps.
 struct Live {
-    reader: Box<dyn Reader>,
+    reader: SourceReader,
     bound: Bound,
     minter: Minter,
     batch: Batch,
@@ -104,7 +104,7 @@ impl Sequencer {
     /// Goes on from `bound` until the process ends; everything durable by then is bound and released, if that takes less
     /// than `drain_max`.
     pub(super) fn live(&mut self, bound: Bound) -> Result<(), EngineError> {
-        let reader = self.events.reader(&bound.offsets)?;
+        let reader = self.sources.reader(&bound.offsets)?;
         let now = Instant::now();
         let mut live = Live {
             reader,
@@ -147,7 +147,7 @@ impl Sequencer {
     fn look_for_the_end(&self, live: &mut Live) {
         if live.drain.is_none() && self.control.shutdown.triggered() {
             self.status.update(|status| status.phase = Phase::Draining);
-            live.drain = Some(Drain { ends: self.events.ends(), until: Instant::now() + self.config.drain_max });
+            live.drain = Some(Drain { ends: self.sources.ends(), until: Instant::now() + self.config.drain_max });
         }
     }
 
@@ -187,15 +187,15 @@ impl Sequencer {
         let mut records = Vec::new();
         live.exhausted = false;
         while self.room(&live.batch) {
-            if live.reader.read(READ_RECORDS, READ_BYTES, &mut records)? == 0 {
+            let Some(topic) = live.reader.read(READ_RECORDS, READ_BYTES, &mut records)? else {
                 live.exhausted = true;
                 self.reading.exhausted(self.config.time.wall_ms());
                 break;
-            }
+            };
             live.record_at = Instant::now();
-            live.take(&records);
+            live.take(&self.sources, topic, &records);
             self.reading.reached(live.reader.offsets(), records.last().map_or(0, |record| record.appended_at));
-            self.lanes.deal(&mut records)?;
+            self.lanes.deal(topic, &mut records)?;
         }
         self.status.look();
         Ok(())
@@ -214,7 +214,7 @@ impl Sequencer {
     }
 
     fn behind(&self, live: &Live) -> u64 {
-        self.events.ends().iter().zip(live.reader.offsets()).map(|(end, read)| end.saturating_sub(*read)).sum()
+        self.sources.ends().iter().zip(live.reader.offsets()).map(|(end, read)| end.saturating_sub(*read)).sum()
     }
 
     /// How long the open batch may still grow.
@@ -249,7 +249,7 @@ impl Sequencer {
         } else if live.batch.records > 0 {
             self.control.pause(self.left(live).min(READ_EVERY));
         } else {
-            wait_past(&*self.events, live.reader.offsets(), self.idle_left(live).min(LOOK), &self.control);
+            self.sources.wait_past(live.reader.offsets(), self.idle_left(live).min(LOOK));
         }
     }
 
@@ -261,7 +261,7 @@ impl Sequencer {
         live.batch.parts = vec![None; live.bound.offsets.len()];
         let whole = Binding::whole(live.whole_at, tick);
         live.whole_at = if whole { tick } else { live.whole_at };
-        let parts = live.bound.extend(self.topic, &batch.parts, whole);
+        let parts = live.bound.extend(&self.sources, &batch.parts, whole);
         let binding = Binding { process: 0, tick, behind, outage_ahead, parts };
         let standing = live.bound.silence.binding(&binding);
         let change = (standing != live.bound.told).then_some(standing);
@@ -320,12 +320,12 @@ impl Sequencer {
 }
 
 impl Live {
-    /// Takes records into the open batch.
-    fn take(&mut self, records: &[Record]) {
+    /// Takes records of a topic into the open batch.
+    fn take(&mut self, sources: &Sources, topic: u16, records: &[Record]) {
         for record in records {
-            let partition = record.partition as usize;
-            let previous = self.bound.hashes[partition].unwrap_or(0);
-            let chain = self.batch.parts[partition].get_or_insert_with(|| Chain::after(previous));
+            let source = sources.find(topic, record.partition).expect("what is read is of a source");
+            let previous = self.bound.hashes[source].unwrap_or(0);
+            let chain = self.batch.parts[source].get_or_insert_with(|| Chain::after(previous));
             chain.record(&record.payload);
             self.batch.records += 1;
             self.batch.bytes += record.payload.len() as u64;
@@ -336,21 +336,20 @@ impl Live {
 }
 
 impl Bound {
-    /// The parts of a batch, by partition, of those without records too where it is to be `whole`; what is bound then
-    /// reaches to their end.
-    fn extend(&mut self, topic: u16, chains: &[Option<Chain>], whole: bool) -> Vec<Part> {
+    /// The parts of a batch, by source, of those without records too where it is to be `whole`; what is bound then reaches
+    /// to their end.
+    fn extend(&mut self, sources: &Sources, chains: &[Option<Chain>], whole: bool) -> Vec<Part> {
         let mut parts = Vec::new();
-        for (partition, chain) in chains.iter().enumerate() {
+        for (source, chain) in chains.iter().enumerate() {
             let (count, hash) = match chain {
                 Some(chain) => (chain.records(), chain.hash()),
-                None if whole => (0, self.hashes[partition].unwrap_or(0)),
+                None if whole => (0, self.hashes[source].unwrap_or(0)),
                 None => continue,
             };
-            self.offsets[partition] += count;
-            self.hashes[partition] = Some(hash);
-            let next_offset = self.offsets[partition];
-            let partition = u32::try_from(partition).expect("partitions are numbered by u32");
-            parts.push(Part { topic, partition, next_offset, count, hash });
+            self.offsets[source] += count;
+            self.hashes[source] = Some(hash);
+            let (topic, partition) = (sources.topic(source).number, sources.partition(source));
+            parts.push(Part { topic, partition, next_offset: self.offsets[source], count, hash });
         }
         parts
     }

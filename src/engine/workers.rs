@@ -12,6 +12,7 @@
 //! Decoding is most of a record's cost, hence it runs here, on all workers at once, while its batch is still open.
 
 use super::control::Control;
+use super::feed::Open;
 use super::{EngineError, feed};
 use crate::log::Record;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -23,7 +24,6 @@ use timely::worker::Worker;
 use timely::{WorkerConfig, communication::WorkerGuards};
 use weir_dataflows::Config;
 use weir_dataflows::graph::{Inputs, build};
-use weir_dataflows::input::Input;
 use weir_dataflows::output::Released;
 
 /// Items of work that may wait for a worker.
@@ -35,7 +35,12 @@ const DEAL: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     /// Records of the open batch, to decode and keep until it closes.
-    Records(Vec<Record>),
+    Records {
+        /// The number of their topic.
+        topic: u16,
+        /// They.
+        records: Vec<Record>,
+    },
     /// The open batch is of this tick; from it on, silence timers stand still or run, where that changes.
     Close {
         /// The tick.
@@ -60,11 +65,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Deals records out, in portions.
-    pub(super) fn deal(&mut self, records: &mut Vec<Record>) -> Result<(), EngineError> {
+    /// Deals records of a topic out, in portions.
+    pub(super) fn deal(&mut self, topic: u16, records: &mut Vec<Record>) -> Result<(), EngineError> {
         while !records.is_empty() {
             let portion = if records.len() <= DEAL { std::mem::take(records) } else { records.drain(..DEAL).collect() };
-            self.send(self.next, Work::Records(portion))?;
+            self.send(self.next, Work::Records { topic, records: portion })?;
             self.next = (self.next + 1) % self.lanes.len();
         }
         Ok(())
@@ -137,7 +142,7 @@ fn run(
         }
     });
     let inputs = build(worker, dataflow, sink);
-    let mut worker_state = State { inputs, open: Vec::new(), feed, first: worker.index() == 0 };
+    let mut worker_state = State { inputs, open: Open::default(), feed, first: worker.index() == 0 };
     while !control.stopping() {
         match work.try_recv() {
             Ok(work) => {
@@ -159,7 +164,7 @@ fn run(
 struct State {
     inputs: Inputs,
     /// The decoded records of the open batch.
-    open: Vec<Input>,
+    open: Open,
     feed: feed::Feed,
     /// Whether it is the worker that feeds what is fed once.
     first: bool,
@@ -168,15 +173,16 @@ struct State {
 impl State {
     fn take(&mut self, work: Work) {
         match work {
-            Work::Records(records) => {
-                self.open.extend(records.iter().map(|record| self.feed.input(record)));
-            }
+            Work::Records { topic, records } => self.feed.take(topic, &records, &mut self.open),
             Work::Close { tick, standing, live } => {
                 if live {
-                    feed::count_skew(&self.open, tick);
+                    feed::count_skew(&self.open.events, tick);
                 }
-                for input in self.open.drain(..) {
+                for input in self.open.events.drain(..) {
                     self.inputs.events.send((input, tick, 1));
+                }
+                for input in self.open.control.drain(..) {
+                    self.inputs.control.send((input, tick, 1));
                 }
                 if let Some(standing) = standing.filter(|_| self.first) {
                     self.inputs.silence.send((standing, tick, 1));

@@ -27,6 +27,7 @@ pub mod origin;
 pub mod page;
 mod progress;
 mod queries;
+mod rules;
 mod session;
 mod socket;
 
@@ -196,6 +197,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/views", get(queries::views))
         .route("/v1/views/{view}", get(queries::rows))
         .route("/v1/digests", get(queries::digests))
+        .route("/v1/rules", get(rules::rules))
+        .route("/v1/incidents", get(rules::incidents))
         .with_state(gateway)
 }
 

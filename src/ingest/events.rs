@@ -55,7 +55,7 @@ pub(super) async fn post(
     }
     let Plan { records, rejected_count, rejected } = plan;
     let accepted = records.len() - rejected_count;
-    let positions = ingest.append(records).await?;
+    let positions = ingest.append(&*ingest.log, records).await?;
     observe::events(accepted, rejected_count);
     // The log has the bytes: their room is free for others while a verdict is waited for.
     drop(received);
@@ -79,12 +79,12 @@ async fn admitted(ingest: &Ingest, position: Position, taken: Taken) -> Response
     if let Some(rejected) = taken.rejected.first() {
         return refused(rejected.kind, &rejected.reason, Some(rejected), position);
     }
-    let verdict = match ingest.verdicts.wait_for(position) {
+    let verdict = match ingest.verdicts.wait_for(ingest.log.topic(), position) {
         Some(verdict) => tokio::time::timeout(ingest.verdict_timeout, verdict).await,
         None => return (StatusCode::ACCEPTED, Json(taken)).into_response(),
     };
     match verdict {
-        Ok(Ok(Verdict::Accepted)) => (StatusCode::CREATED, Json(taken)).into_response(),
+        Ok(Ok(Verdict::Accepted { .. })) => (StatusCode::CREATED, Json(taken)).into_response(),
         Ok(Ok(Verdict::Duplicate)) => {
             let said = json!({ "accepted": 0, "duplicate": true, "positions": taken.positions, "rejectedCount": 0, "rejected": [] });
             (StatusCode::OK, Json(said)).into_response()

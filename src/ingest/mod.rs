@@ -1,7 +1,7 @@
 //! Taking events and reports over HTTP into the log.
 //!
-//! Contract: [`router`] has `POST /v1/events` ([`events`]) and `POST /v1/reports` ([`reports`]). An answer of success means
-//! durable; a [`refusal::Refusal`] means that nothing was taken. Who may send is checked by whoever mounts the router.
+//! Contract: [`router`] has `POST /v1/events` ([`events`]), `POST /v1/reports` ([`reports`]), and `PUT` and `DELETE` of
+//! `/v1/rules/{id}` and `/v1/incidents/{id}` ([`control`]). An answer of success means durable; a [`refusal::Refusal`] means that nothing was taken. Who may send is checked by whoever mounts the router.
 //!
 //! # Invariants
 //! Back-pressure never costs memory: all bodies in flight share one [`room`], and what the engine or the log cannot take
@@ -11,6 +11,7 @@
 //! While the engine recovers events are taken, since the log is durable, but no more than may wait for the engine.
 
 mod body;
+pub mod control;
 mod events;
 mod observe;
 mod plan;
@@ -21,12 +22,12 @@ mod room;
 
 use crate::log::{Log, NewRecord, Position};
 use crate::shutdown::Shutdown;
-use crate::status::{Phase, Status};
+use crate::status::{EngineStatus, Phase, Status};
 use crate::verdicts::Verdicts;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::routing::post;
+use axum::routing::{post, put};
 use body::Received;
 use refusal::Refusal;
 use room::Room;
@@ -45,8 +46,10 @@ static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
 
 /// What ingest is made of.
 pub struct Parts {
-    /// Where everything goes.
+    /// Where events go.
     pub log: Arc<dyn Log>,
+    /// Where rules and incidents go.
+    pub control: Arc<dyn Log>,
     /// What the engine says of itself.
     pub status: Status,
     /// Where verdicts come from.
@@ -72,6 +75,7 @@ pub struct Parts {
 /// The state behind the routes.
 struct Ingest {
     log: Arc<dyn Log>,
+    control: Arc<dyn Log>,
     status: Status,
     verdicts: Arc<Verdicts>,
     shutdown: Shutdown,
@@ -91,6 +95,7 @@ pub fn router(parts: Parts) -> Router {
     observe::describe();
     let ingest = Ingest {
         log: parts.log,
+        control: parts.control,
         status: parts.status,
         verdicts: parts.verdicts,
         shutdown: parts.shutdown,
@@ -106,34 +111,43 @@ pub fn router(parts: Parts) -> Router {
     Router::new()
         .route("/v1/events", post(events::post))
         .route("/v1/reports", post(reports::post))
+        .route("/v1/rules/{id}", put(control::put_rule).delete(control::remove_rule))
+        .route("/v1/incidents", put(control::put_new_incident))
+        .route("/v1/incidents/{id}", put(control::put_incident).delete(control::remove_incident))
         .with_state(Arc::new(ingest))
 }
 
 impl Ingest {
     /// Whether anything is taken at the moment.
     fn gate(&self) -> Result<(), Refusal> {
-        if self.shutdown.triggered() {
-            return Err(Refusal::NotTaking("ending"));
-        }
-        let status = self.status.get();
+        let status = self.open()?;
         let unseen = match status.phase {
-            Phase::Starting => return Err(Refusal::NotTaking("starting")),
-            Phase::Draining => return Err(Refusal::NotTaking("ending")),
             Phase::Recovering { .. } => self.taken_while_recovering.load(Ordering::Relaxed),
-            Phase::Live => {
+            _ => {
                 self.taken_while_recovering.store(0, Ordering::Relaxed);
                 0
             }
         };
-        if status.disk_full {
-            return Err(Refusal::DiskFull);
-        }
         let behind = status.behind_records.max(unseen);
         if behind > self.behind_max {
             let retry_after_s = (status.behind_ms / 1_000).clamp(1, 30);
             return Err(Refusal::Behind { behind, limit: self.behind_max, retry_after_s });
         }
         Ok(())
+    }
+
+    /// Whether the server takes anything, however far behind the engine is.
+    fn open(&self) -> Result<EngineStatus, Refusal> {
+        if self.shutdown.triggered() {
+            return Err(Refusal::NotTaking("ending"));
+        }
+        let status = self.status.get();
+        match status.phase {
+            Phase::Starting => Err(Refusal::NotTaking("starting")),
+            Phase::Draining => Err(Refusal::NotTaking("ending")),
+            Phase::Recovering { .. } | Phase::Live if status.disk_full => Err(Refusal::DiskFull),
+            Phase::Recovering { .. } | Phase::Live => Ok(status),
+        }
     }
 
     /// The body of a request, if anything is taken at the moment.
@@ -144,14 +158,14 @@ impl Ingest {
         Ok(received)
     }
 
-    /// Appends and waits until it is durable.
-    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, Refusal> {
+    /// Appends to a log and waits until it is durable.
+    async fn append(&self, log: &dyn Log, records: Vec<NewRecord>) -> Result<Vec<Position>, Refusal> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
         let count = records.len() as u64;
         let began = Instant::now();
-        let positions = self.log.append(records)?.positions().await?;
+        let positions = log.append(records)?.positions().await?;
         observe::commit(began.elapsed());
         if matches!(self.status.get().phase, Phase::Recovering { .. }) {
             self.taken_while_recovering.fetch_add(count, Ordering::Relaxed);

@@ -96,6 +96,28 @@ pub enum Refusal {
         /// What would be right.
         remedy: String,
     },
+    /// A rule or an incident cannot be read at all.
+    #[error("the body cannot be read: {reason}")]
+    NoRule {
+        /// Where reading ended.
+        offset: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A field of a rule or an incident is not acceptable.
+    #[error("{field}: {problem}")]
+    Rule {
+        /// Its path.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A rule or an incident is too large.
+    #[error("a rule or an incident has at most {limit} bytes")]
+    RuleTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// `wait` with another number of events than one.
     #[error("wait=admitted waits for the verdict on one event, the body has {0}")]
     WaitForOne(usize),
@@ -158,6 +180,9 @@ impl Refusal {
             Refusal::Body(BodyError::Empty) => (StatusCode::BAD_REQUEST, "body_empty"),
             Refusal::Body(BodyError::Unreadable { .. }) => (StatusCode::BAD_REQUEST, "body_unreadable"),
             Refusal::Query { .. } => (StatusCode::BAD_REQUEST, "bad_query"),
+            Refusal::NoRule { .. } => (StatusCode::BAD_REQUEST, "body_unreadable"),
+            Refusal::Rule { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            Refusal::RuleTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Refusal::WaitForOne(_) => (StatusCode::BAD_REQUEST, "wait_for_one"),
             Refusal::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "report_unreadable"),
             Refusal::Log(_) => (StatusCode::INTERNAL_SERVER_ERROR, "log_failed"),
@@ -176,7 +201,7 @@ impl Refusal {
 
     fn field(&self) -> Option<&str> {
         match self {
-            Refusal::Query { field, .. } => Some(field),
+            Refusal::Query { field, .. } | Refusal::Rule { field, .. } => Some(field),
             _ => None,
         }
     }
@@ -184,6 +209,7 @@ impl Refusal {
     fn offset(&self) -> Option<usize> {
         match self {
             Refusal::ItemTooLarge { offset, .. }
+            | Refusal::NoRule { offset, .. }
             | Refusal::Body(BodyError::Unreadable { offset, .. } | BodyError::TooMany { offset, .. }) => Some(*offset),
             _ => None,
         }
@@ -208,12 +234,14 @@ impl Refusal {
                 Some("send one JSON object, a JSON array of objects, or one object a line")
             }
             Refusal::Query { remedy, .. } => Some(remedy),
+            Refusal::NoRule { .. } => Some("send one JSON object"),
+            Refusal::RuleTooLarge { .. } => Some("shorten its texts"),
             Refusal::WaitForOne(_) => Some("send events one by one, or without wait"),
             Refusal::Report(_) => {
                 Some("name the format (junit, lcov, cobertura), or send TestEvent JSON to /v1/events")
             }
             Refusal::Log(_) => Some("see the server's log; it takes nothing until it is started again"),
-            Refusal::Compression { .. } | Refusal::BrokenOff(_) => None,
+            Refusal::Rule { .. } | Refusal::Compression { .. } | Refusal::BrokenOff(_) => None,
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn post(
         let refusal = Refusal::Report(issue.message.clone());
         return Ok(unreadable(&refusal, &read));
     }
-    let positions = ingest.append(read.records).await?;
+    let positions = ingest.append(&*ingest.log, read.records).await?;
     drop(read.share);
     let url = base_url(&ingest.public_url, &headers) + &(ingest.run_path)(&project, &run);
     let mut said = json!({

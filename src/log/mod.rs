@@ -11,9 +11,13 @@
 //! A full queue is [`AppendError::Busy`], a full disk [`AppendError::Full`]: nothing was taken. Damage is
 //! [`LogError::Corrupt`] and ends the process: a log that lies is worse than one that is down.
 
+mod bell;
 pub mod embedded;
 
+pub use bell::Bell;
+
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -106,6 +110,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// Blocks until some end is past `seen`, the time is over, or [`Log::close`] was called. Returns the ends.
     fn wait_past(&self, seen: &[u64], at_most: Duration) -> Vec<u64>;
+
+    /// Rings `bell` whenever an end has moved, and at the close, for as long as somebody else holds it.
+    fn ring(&self, bell: &Arc<Bell>);
 
     /// A reader from the given offsets, one a partition.
     ///

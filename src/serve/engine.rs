@@ -4,9 +4,9 @@
 //! a verdict gets it. When the engine fails it triggers that token by itself, and the whole server ends with it.
 
 use super::ServeError;
-use super::storage::{EVENTS_TOPIC, Storage};
+use super::storage::{Storage, TOPICS};
 use crate::config::Config;
-use crate::engine::{self, EngineConfig, EngineHandle, FrameSink};
+use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Logs};
 use crate::hub::Hub;
 use crate::log::Log;
 use crate::shutdown::Shutdown;
@@ -35,8 +35,11 @@ impl Engine {
         let shutdown = Shutdown::default();
         let handle = engine::start(
             engine_config(config),
-            Arc::clone(&storage.events) as Arc<dyn Log>,
-            Arc::clone(&storage.bindings) as Arc<dyn Log>,
+            Logs {
+                events: vec![Arc::clone(&storage.events) as Arc<dyn Log>],
+                control: Arc::clone(&storage.control) as Arc<dyn Log>,
+                bindings: Arc::clone(&storage.bindings) as Arc<dyn Log>,
+            },
             Arc::new(HubSink(hub)),
             status,
             verdicts,
@@ -62,7 +65,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         workers: config.engine.workers,
         tick_min: config.engine.tick_min.duration(),
         tick_max: config.engine.tick_max.duration(),
-        dataflow: config.dataflow(EVENTS_TOPIC),
+        dataflow: config.dataflow(&TOPICS),
         limits: config.limits.limits(),
         ..EngineConfig::default()
     }

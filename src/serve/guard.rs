@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::gateway::auth::{Auth, Role};
 use crate::gateway::http_error::HttpError;
 use crate::gateway::origin::Origins;
+use crate::ingest::control::Sender;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -16,11 +17,14 @@ pub(super) fn writers_only(router: Router, auth: Auth, origins: Origins) -> Rout
 
 async fn check(
     State((auth, origins)): State<(Auth, Origins)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, HttpError> {
     origins.check(request.headers(), &auth)?;
-    auth.authorize(request.headers(), Role::Write)?;
+    let identity = auth.authorize(request.headers(), Role::Write)?;
+    if auth.required() {
+        request.extensions_mut().insert(Sender(identity.name));
+    }
     Ok(next.run(request).await)
 }
 

@@ -17,7 +17,7 @@ mod storage;
 
 pub use error::ServeError;
 pub use signals::{end_on_panic, end_on_signals};
-pub use storage::{BINDINGS_TOPIC, EVENTS_TOPIC};
+pub use storage::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
 
 use crate::config::Config;
 use crate::gateway::auth::{Auth, check_listen};
@@ -130,6 +130,7 @@ fn ingest_parts(
 ) -> ingest::Parts {
     ingest::Parts {
         log: Arc::clone(&storage.events) as Arc<dyn Log>,
+        control: Arc::clone(&storage.control) as Arc<dyn Log>,
         status: status.clone(),
         verdicts: Arc::clone(verdicts),
         shutdown: shutdown.clone(),

@@ -1,8 +1,9 @@
 //! The logs of a server on local disk: opened, watched for a full disk, shortened by retention, closed.
 //!
-//! Contract: below the data folder, `events` holds what came in and `bindings` what tick each record has. Bindings are kept
-//! longer than the events that they bind may be. An event that outlives even those, in a segment that nothing has filled
-//! since, is left out at the next start as if it were gone.
+//! Contract: below the data folder, `events` holds what came in, `control` the rules and incidents that people gave, and
+//! `bindings` what tick each record has. Bindings are kept longer than the events that they bind may be. An event that outlives
+//! even those, in a segment that nothing has filled since, is left out at the next start as if it were gone. What people said
+//! is kept for ever: it is little, and holds until they say otherwise. A folder from before there was any gets an empty log.
 
 use super::ServeError;
 use crate::config::Config;
@@ -17,6 +18,10 @@ use tokio::time::MissedTickBehavior;
 
 /// The topic of what comes in.
 pub const EVENTS_TOPIC: &str = "weir.events";
+/// The topic of rules and incidents.
+pub const CONTROL_TOPIC: &str = "weir.control";
+/// The topics that the engine reads, by their number.
+pub const TOPICS: [&str; 2] = [EVENTS_TOPIC, CONTROL_TOPIC];
 /// The topic of ticks.
 pub const BINDINGS_TOPIC: &str = "weir.bindings";
 
@@ -27,6 +32,8 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How much longer than events their bindings are kept: an event can outlive the age by the day that its segment may
 /// stay open and the day until that is sealed.
 const BINDINGS_MARGIN: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// A segment of what people said; a small file is enough.
+const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
 /// How often opening says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -34,11 +41,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Storage {
     pub(super) events: Arc<Embedded>,
+    pub(super) control: Arc<Embedded>,
     pub(super) bindings: Arc<Embedded>,
 }
 
 impl Storage {
-    /// Opens both logs, making them where they are not; blocks while their tails are verified. Anything that a person
+    /// Opens the logs, making them where they are not; blocks while their tails are verified. Anything that a person
     /// should know goes to the notices of `status`.
     pub(super) fn open(config: &Config, status: &Status) -> Result<Storage, ServeError> {
         let folder = &config.data.folder;
@@ -52,27 +60,39 @@ impl Storage {
             retention_bytes: config.log.retention_size.bytes(),
             ..EmbeddedConfig::new(folder.join("events"), EVENTS_TOPIC)
         };
+        let control = EmbeddedConfig {
+            partitions: 1,
+            segment_bytes: CONTROL_SEGMENT_BYTES,
+            segment_age: Duration::MAX,
+            retention_age: Duration::ZERO,
+            ..EmbeddedConfig::new(folder.join("control"), CONTROL_TOPIC)
+        };
         let bindings = EmbeddedConfig {
             partitions: 1,
             retention_age: retention_age + BINDINGS_MARGIN,
             ..EmbeddedConfig::new(folder.join("bindings"), BINDINGS_TOPIC)
         };
-        Ok(Storage { events: open(events, status)?, bindings: open(bindings, status)? })
+        Ok(Storage {
+            events: open(events, status)?,
+            control: open(control, status)?,
+            bindings: open(bindings, status)?,
+        })
     }
 
     /// Makes everything taken durable and takes no more.
     pub(super) fn close(&self) {
         self.events.close();
+        self.control.close();
         self.bindings.close();
     }
 
-    /// Tells `status` whether the disk under either log is full, until `shutdown`; nobody else does.
+    /// Tells `status` whether the disk under the logs is full, until `shutdown`; nobody else does.
     pub(super) fn watch_disk(&self, status: Status, shutdown: Shutdown) {
         let storage = self.clone();
         task::spawn("disk", async move {
             let mut interval = tokio::time::interval(DISK_INTERVAL);
             while next(&mut interval, &shutdown).await {
-                let full = storage.events.disk_full() || storage.bindings.disk_full();
+                let full = [&storage.events, &storage.control, &storage.bindings].iter().any(|log| log.disk_full());
                 if full != status.get().disk_full {
                     match full {
                         true => tracing::error!("the disk under the log is full: nothing is taken until space is free"),

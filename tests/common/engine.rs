@@ -17,11 +17,12 @@ use weir::engine::{self, Body, Counting, EngineConfig, EngineError, EngineHandle
 use weir::engine::{SystemTimeSource, TimeSource};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
 use weir::log::{Log, NewRecord, Position};
-use weir::serve::{BINDINGS_TOPIC, EVENTS_TOPIC};
+use weir::serve::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
 use weir::shutdown::Shutdown;
 use weir::simulation::{Fleet, FleetConfig};
 use weir::status::Status;
 use weir::verdicts::Verdicts;
+use weir_schemas::control::{ControlChange, ControlRecord, Incident};
 use weir_schemas::event::TestEvent;
 use weir_schemas::limits::Limits;
 use weir_schemas::row::{Row, Value};
@@ -159,6 +160,14 @@ impl Folded {
         self.rows.get(view_index(name).unwrap()).into_iter().flatten()
     }
 
+    /// The ids of the rules and incidents that hold, in order.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let id = |row: &Row| if let Value::Str(id) = row.column(2) { id.to_owned() } else { panic!("{row:?}") };
+        let mut ids: Vec<String> = self.view("rules").map(id).collect();
+        ids.sort();
+        ids
+    }
+
     /// How many of a project's tests were late.
     pub(crate) fn late(&self, project: &str) -> i64 {
         let count = VIEWS[view_index("rejects").unwrap()].column("count").unwrap();
@@ -177,9 +186,10 @@ impl Folded {
     }
 }
 
-/// The two logs of a folder.
+/// The logs of a folder.
 pub(crate) struct Logs {
     pub(crate) events: Arc<Embedded>,
+    pub(crate) control: Arc<Embedded>,
     pub(crate) bindings: Arc<Embedded>,
 }
 
@@ -195,7 +205,7 @@ impl Logs {
             let config = EmbeddedConfig { partitions, segment_bytes, retention_bytes: segment_bytes, ..config };
             Arc::new(Embedded::open(config, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}")).0)
         };
-        Logs { events: open("weir.events", 4), bindings: open("weir.bindings", 1) }
+        Logs { events: open(EVENTS_TOPIC, 4), control: open(CONTROL_TOPIC, 1), bindings: open(BINDINGS_TOPIC, 1) }
     }
 
     /// Those of a server with this data folder.
@@ -204,7 +214,49 @@ impl Logs {
             let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.join(name), topic) };
             Arc::new(Embedded::open(config, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}")).0)
         };
-        Logs { events: open("events", EVENTS_TOPIC, 4), bindings: open("bindings", BINDINGS_TOPIC, 1) }
+        Logs {
+            events: open("events", EVENTS_TOPIC, 4),
+            control: open("control", CONTROL_TOPIC, 1),
+            bindings: open("bindings", BINDINGS_TOPIC, 1),
+        }
+    }
+
+    /// As the engine takes them.
+    pub(crate) fn all(&self) -> engine::Logs {
+        engine::Logs {
+            events: vec![Arc::<Embedded>::clone(&self.events) as Arc<dyn Log>],
+            control: Arc::<Embedded>::clone(&self.control),
+            bindings: Arc::<Embedded>::clone(&self.bindings),
+        }
+    }
+
+    /// Says something of the project `counted`, durably.
+    pub(crate) fn say(&self, id: &str, change: ControlChange) -> Position {
+        self.say_of("counted", id, change)
+    }
+
+    /// Says something of a project, durably.
+    pub(crate) fn say_of(&self, project: &str, id: &str, change: ControlChange) -> Position {
+        let (project, said_by) = (project.to_owned(), String::new());
+        let record = ControlRecord { project, id: id.to_owned(), change, said_at: 0, said_by };
+        let payload = Bytes::from(serde_json::to_vec(&record).unwrap());
+        self.control.append(vec![NewRecord { partition: 0, payload }]).unwrap().wait().unwrap()[0]
+    }
+
+    /// The ids of what was said last and not taken back, in order.
+    pub(crate) fn held(&self) -> Vec<String> {
+        let mut reader = self.control.reader(&[0]).unwrap();
+        let (mut records, mut held) = (Vec::new(), BTreeSet::new());
+        while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {}
+        for record in records {
+            let ControlRecord { id, change, .. } = serde_json::from_slice(&record.payload).unwrap();
+            if matches!(change, ControlChange::Removed(_)) {
+                held.remove(&id)
+            } else {
+                held.insert(id)
+            };
+        }
+        held.into_iter().collect()
     }
 
     /// The versions of each stream of a project, in the order in which they stand in the log.
@@ -231,7 +283,7 @@ impl Logs {
         for entry in entries.iter().map(|entry| Entry::decode(&entry.payload).unwrap()) {
             let counts = counting.counts(&entry);
             let Body::Binding(binding) = entry.body else { continue };
-            for part in binding.parts.iter().filter(|_| counts) {
+            for part in binding.parts.iter().filter(|part| counts && part.topic == 0) {
                 events.read_partition(part.partition, part.next_offset, &mut records).unwrap();
                 for record in records.drain(..) {
                     let event = decode_event(&record.payload, &Limits::default()).unwrap();
@@ -287,7 +339,7 @@ pub(crate) fn config(workers: usize) -> EngineConfig {
 /// As a server runs its engine.
 pub(crate) fn server_config(workers: usize) -> EngineConfig {
     let server = weir::config::Config::default();
-    let (dataflow, limits) = (server.dataflow(EVENTS_TOPIC), server.limits.limits());
+    let (dataflow, limits) = (server.dataflow(&TOPICS), server.limits.limits());
     EngineConfig { workers, dataflow, limits, ..EngineConfig::default() }
 }
 
@@ -304,23 +356,28 @@ impl Running {
     }
 
     pub(crate) fn with(config: EngineConfig, logs: &Logs, fold: Fold) -> Running {
-        Running::over(config, Arc::<Embedded>::clone(&logs.events), Arc::<Embedded>::clone(&logs.bindings), fold)
+        Running::over(config, logs.all(), fold)
     }
 
     /// Over any logs.
-    pub(crate) fn over(config: EngineConfig, events: Arc<dyn Log>, bindings: Arc<dyn Log>, fold: Fold) -> Running {
+    pub(crate) fn over(config: EngineConfig, logs: engine::Logs, fold: Fold) -> Running {
         let (fold, status) = (Arc::new(fold), Status::default());
         let (verdicts, shutdown) = (Arc::new(Verdicts::default()), Shutdown::default());
         let sink = Arc::<Fold>::clone(&fold);
         let (told, board, token) = (status.clone(), Arc::clone(&verdicts), shutdown.clone());
-        let handle = engine::start(config, events, bindings, sink, told, board, token).unwrap();
+        let handle = engine::start(config, logs, sink, told, board, token).unwrap();
         Running { fold, status, verdicts, shutdown, handle }
     }
 
-    /// Waits until these records are released.
+    /// Waits until these events are released.
     pub(crate) fn wait_released(&self, positions: &[Position]) {
+        self.wait_released_of(EVENTS_TOPIC, positions);
+    }
+
+    /// Waits until these records of a topic are released.
+    pub(crate) fn wait_released_of(&self, topic: &str, positions: &[Position]) {
         for position in positions {
-            if let Some(verdict) = self.verdicts.wait_for(*position) {
+            if let Some(verdict) = self.verdicts.wait_for(topic, *position) {
                 within("a record is released", verdict).unwrap();
             }
         }
@@ -371,6 +428,17 @@ impl Load {
         self.now_ms += ms;
         self.fleet.advance(self.now_ms)
     }
+}
+
+/// What a machine did says nothing about the code.
+pub(crate) fn broken(worker: &str) -> ControlChange {
+    ControlChange::Incident(Incident { worker: worker.to_owned(), ..Incident::default() })
+}
+
+/// The same test on that machine.
+pub(crate) fn on(worker: &str, mut event: TestEvent<'static>) -> TestEvent<'static> {
+    event.metadata.worker = Some(worker.to_owned().into());
+    event
 }
 
 /// A passed test, the `number`th event of its stream, in the project `counted`; long ago.

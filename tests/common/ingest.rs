@@ -28,11 +28,16 @@ pub(crate) struct Ingest {
 /// Ingest that is ready, with small limits and room where a test wants them.
 pub(crate) fn start(change: impl FnOnce(&mut Parts)) -> Ingest {
     let folder = tempfile::tempdir().expect("a folder");
-    let (log, _) = Embedded::open(EmbeddedConfig::new(folder.path(), "events"), &mut |_, _| {}).expect("opens");
-    let (log, status, verdicts) = (Arc::new(log), Status::default(), Arc::new(Verdicts::default()));
+    let open = |topic: &str, partitions| {
+        let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.path().join(topic), topic) };
+        Arc::new(Embedded::open(config, &mut |_, _| {}).expect("opens").0)
+    };
+    let log = open("events", 4);
+    let (status, verdicts) = (Status::default(), Arc::new(Verdicts::default()));
     status.update(|status| status.phase = Phase::Live);
     let mut parts = Parts {
         log: Arc::clone(&log) as Arc<dyn Log>,
+        control: open("control", 1) as Arc<dyn Log>,
         status: status.clone(),
         verdicts: Arc::clone(&verdicts),
         shutdown: Shutdown::default(),

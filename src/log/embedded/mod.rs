@@ -45,13 +45,13 @@ pub use open::{OpenReport, TornTail};
 pub use retention::Retained;
 pub use stats::CommitStats;
 
-use super::{AppendError, Commit, Log, LogError, NewRecord, Reader};
+use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader};
 use frame::HEADER_BYTES;
 use queue::Queue;
 use segment::Segment;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -128,6 +128,8 @@ struct Shared {
     store: Mutex<Store>,
     /// Rung whenever the store's ends move, and at the close.
     moved: Condvar,
+    /// Rung then as well.
+    bells: Mutex<Vec<Weak<Bell>>>,
     stats: stats::Stats,
     /// Held while segments are dropped, so that they go oldest first.
     retaining: Mutex<()>,
@@ -158,6 +160,16 @@ impl Store {
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bells(&self) -> MutexGuard<'_, Vec<Weak<Bell>>> {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for the ends to move, or for the close.
+    fn moved(&self) {
+        self.moved.notify_all();
+        self.bells().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
     }
 }
 
@@ -264,6 +276,12 @@ impl Log for Embedded {
             }
             store = self.shared.moved.wait_timeout(store, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn ring(&self, bell: &Arc<Bell>) {
+        let mut bells = self.shared.bells();
+        bells.retain(|held| held.strong_count() > 0);
+        bells.push(Arc::downgrade(bell));
     }
 
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {

@@ -122,6 +122,7 @@ pub(super) fn open(
         partitions: meta.partitions,
         store: Mutex::new(store),
         moved: Condvar::new(),
+        bells: Mutex::default(),
         stats: stats::Stats::default(),
         retaining: Mutex::new(()),
     });

@@ -78,7 +78,7 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.queue.close();
         self.0.store().closed = true;
-        self.0.moved.notify_all();
+        self.0.moved();
     }
 }
 
@@ -121,7 +121,7 @@ impl Writer {
             None => self.write(&batches).map_err(|error| self.give_up(&error)),
         };
         if let Ok(()) = outcome {
-            self.shared.moved.notify_all();
+            self.shared.moved();
         }
         self.shared.queue.done(bytes, records, &outcome);
         let mut next = begin_at;

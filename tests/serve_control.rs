@@ -1,0 +1,290 @@
+//! Rules and incidents over HTTP, on a whole server: what is put holds once the answer says so, is listed, survives a restart and
+//! is taken back; whatever is wrong with a request is said by field.
+
+#[path = "common/http.rs"]
+mod http_common;
+#[path = "common/whole.rs"]
+mod whole;
+
+use http_common::ask;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use std::path::Path;
+use whole::Whole;
+
+async fn start(folder: &Path) -> Whole {
+    Whole::start(folder, |_| ()).await
+}
+
+fn request(whole: &Whole, method: Method, path: &str, body: &str) -> RequestBuilder {
+    whole.client.request(method, whole.url(path)).body(body.to_owned())
+}
+
+async fn put(whole: &Whole, path: &str, body: Value) -> (u16, Value) {
+    let (status, _, said) = ask(request(whole, Method::PUT, path, &body.to_string())).await;
+    (status.as_u16(), said)
+}
+
+async fn delete(whole: &Whole, path: &str) -> (u16, Value) {
+    let (status, _, said) = ask(request(whole, Method::DELETE, path, "")).await;
+    (status.as_u16(), said)
+}
+
+async fn get(whole: &Whole, path: &str) -> Value {
+    let (status, _, said) = ask(whole.client.get(whole.url(path))).await;
+    assert_eq!(status.as_u16(), 200, "{path}: {said}");
+    said
+}
+
+/// Sends passed tests from a machine; how many of the run's tests count then.
+async fn finished(whole: &Whole) -> Value {
+    let rows = get(whole, "/v1/views/run_progress?run=r1").await;
+    let index =
+        rows["schema"]["columns"].as_array().expect("columns").iter().position(|column| column[0] == "finished");
+    rows["rows"][0][index.expect("a column")].clone()
+}
+
+fn alert() -> Value {
+    json!({
+        "kind": "alert", "project": "web", "view": "live_metrics", "filter": { "scope": ["project"] }, "severity": "error",
+        "when": [{ "column": "success_rate", "is": "<", "threshold": 90.5 }], "forMs": 60_000, "message": "{value} % pass",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_holds_is_listed_and_survives_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let (status, said) = put(&whole, "/v1/rules/low%20rate?wait=applied", alert()).await;
+    assert_eq!((status, &said["id"]), (200, &json!("low rate")), "{said}");
+    let tick = said["tick"].as_u64().expect("a tick");
+    let (status, said) = put(&whole, "/v1/rules/order", json!({ "kind": "mask", "pattern": "order [0-9]+" })).await;
+    assert_eq!((status, &said["position"]), (202, &json!({ "partition": 0, "offset": 1 })), "{said}");
+    let (status, said) = put(&whole, "/v1/rules/f?wait=applied", json!({ "kind": "flaky", "project": "app" })).await;
+    assert_eq!(status, 200, "{said}");
+    let listed = get(&whole, "/v1/rules").await;
+    let ids = |listed: &Value| -> Vec<String> {
+        listed["rules"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|rule| rule["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&listed), ["order", "f", "low rate"], "those for all projects first: {listed}");
+    let of_web = get(&whole, "/v1/rules?project=web").await;
+    assert_eq!(ids(&of_web), ["order", "low rate"], "and those for all projects are web's too");
+    let mut expected = alert();
+    let rule = &of_web["rules"][1];
+    expected["id"] = json!("low rate");
+    (expected["since"], expected["saidAt"]) = (json!(tick), rule["saidAt"].clone());
+    assert_eq!(rule, &expected, "what was put, and since when it holds; nobody's name is known");
+    whole.end().await;
+    let whole = start(folder.path()).await;
+    assert_eq!(get(&whole, "/v1/rules").await["rules"], listed["rules"]);
+    for (path, left) in [
+        ("/v1/rules/order?kind=alert&wait=applied", 3),
+        ("/v1/rules/order?kind=mask&wait=applied", 2),
+        ("/v1/rules/order?kind=mask&wait=applied", 2),
+        ("/v1/rules/low%20rate?kind=alert&project=web&wait=applied", 1),
+    ] {
+        assert_eq!(delete(&whole, path).await.0, 200, "{path}");
+        assert_eq!(ids(&get(&whole, "/v1/rules").await).len(), left, "{path}");
+    }
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_takes_results_back_and_its_end_restores_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    for (version, worker) in [(1, "w7"), (2, "w8")] {
+        let event = json!({
+            "eventId": format!("e{version}"), "eventType": "test_passed", "streamId": "s", "version": version, "correlationId": "r1",
+            "timestamp": 1_732_270_000_000_u64, "data": { "testId": format!("t{version}") },
+            "metadata": { "project": "web", "worker": worker },
+        });
+        let (status, _, said) =
+            ask(request(&whole, Method::POST, "/v1/events?wait=admitted", &event.to_string())).await;
+        assert_eq!(status.as_u16(), 201, "{said}");
+    }
+    assert_eq!(finished(&whole).await, 2);
+    let body = json!({ "project": "web", "worker": "w7", "from": "2024-11-22T10:06:40Z", "note": "its disk is full" });
+    let (status, said) = put(&whole, "/v1/incidents?wait=applied", body.clone()).await;
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(finished(&whole).await, 1, "w8's");
+    let (_, again) = put(&whole, "/v1/incidents?wait=applied", body).await;
+    assert_eq!(again["id"], said["id"], "said twice is said once");
+    let id = said["id"].as_str().expect("an id");
+    let listed = get(&whole, "/v1/incidents?project=web").await;
+    let incident = &listed["incidents"][0];
+    assert_eq!(listed["incidents"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(
+        (&incident["id"], &incident["worker"], &incident["from"], incident.get("to"), &incident["note"]),
+        (&json!(id), &json!("w7"), &json!(1_732_270_000_000_u64), None, &json!("its disk is full"))
+    );
+    assert_eq!(get(&whole, "/v1/incidents?project=app").await["incidents"], json!([]));
+    assert_eq!(get(&whole, "/v1/rules").await["rules"], json!([]), "an incident is no rule");
+    let named = json!({ "project": "web", "to": 1_732_270_000_001_u64 });
+    assert_eq!(put(&whole, "/v1/incidents/all?wait=applied", named).await.0, 200);
+    assert_eq!(finished(&whole).await, 0, "whatever happened before the time");
+    for (id, left) in [("all", 1), (id, 2)] {
+        assert_eq!(delete(&whole, &format!("/v1/incidents/{id}?project=web&wait=applied")).await.0, 200);
+        assert_eq!(finished(&whole).await, left);
+    }
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_names_the_field_and_takes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let long = format!(r#"{{"kind":"mask","pattern":"{}"}}"#, "x".repeat(70_000));
+    let deep = format!("/v1/rules/{}", "x".repeat(200));
+    let cases = [
+        (
+            Method::PUT,
+            "/v1/rules/a",
+            "{",
+            400,
+            "body_unreadable",
+            None,
+            "the body cannot be read: EOF while parsing an object",
+        ),
+        (Method::PUT, "/v1/rules/a", "{}", 422, "invalid", Some("kind"), "kind: missing: alert, flaky or mask"),
+        (
+            Method::PUT,
+            "/v1/rules/a",
+            &long,
+            413,
+            "body_too_large",
+            None,
+            "a rule or an incident has at most 65536 bytes",
+        ),
+        (
+            Method::PUT,
+            "/v1/rules/a",
+            r#"{"kind":"mask","pattern":"a("}"#,
+            422,
+            "invalid",
+            Some("pattern"),
+            "pattern: unclosed group; the syntax is that of the crate regex, without look-around and back-references",
+        ),
+        (
+            Method::PUT,
+            "/v1/rules/a",
+            r#"{"kind":"alert","view":"live_metrics","severity":"error","message":"","when":[{"column":"scope","is":"<","threshold":1}]}"#,
+            422,
+            "invalid",
+            Some("when[0].column"),
+            "when[0].column: scope is no number",
+        ),
+        (
+            Method::PUT,
+            &deep,
+            r#"{"kind":"flaky"}"#,
+            422,
+            "invalid",
+            Some("id"),
+            "id: 200 bytes, at most 128 are allowed",
+        ),
+        (
+            Method::PUT,
+            "/v1/rules/a?dry_run=true",
+            "{}",
+            400,
+            "bad_query",
+            Some("dry_run"),
+            "dry_run: unknown parameter",
+        ),
+        (
+            Method::PUT,
+            "/v1/rules/a?wait=admitted",
+            "{}",
+            400,
+            "bad_query",
+            Some("wait"),
+            "wait: `admitted` cannot be waited for",
+        ),
+        (Method::PUT, "/v1/rules/%ff", "{}", 400, "bad_query", Some("id"), "id: Invalid URL: Invalid UTF-8 in `id`"),
+        (Method::DELETE, "/v1/rules/a", "", 400, "bad_query", Some("kind"), "kind: missing"),
+        (
+            Method::DELETE,
+            "/v1/rules/a?kind=alarm",
+            "",
+            400,
+            "bad_query",
+            Some("kind"),
+            r#"kind: "alarm" is no kind of rule: alert, flaky or mask"#,
+        ),
+        (
+            Method::PUT,
+            "/v1/incidents/a",
+            r#"{"project":"web"}"#,
+            422,
+            "invalid",
+            Some("worker"),
+            "worker: missing: name a worker, an interval (from, to), or both",
+        ),
+        (
+            Method::PUT,
+            "/v1/incidents",
+            r#"{"project":"web","from":"yesterday"}"#,
+            422,
+            "invalid",
+            Some("from"),
+            "from: not a time: RFC 3339 with an offset, or milliseconds since 1970, up to the year 9999",
+        ),
+        (Method::DELETE, "/v1/incidents/a", "", 400, "bad_query", Some("project"), "project: missing"),
+    ];
+    for (method, path, body, status, code, field, error) in cases {
+        let (answered, _, said) = ask(request(&whole, method.clone(), path, body)).await;
+        let told = (answered.as_u16(), said["code"].as_str(), said["field"].as_str(), said["error"].as_str());
+        assert_eq!(told, (status, Some(code), field, Some(error)), "{method} {path}: {said}");
+    }
+    let (answered, _, said) = ask(whole.client.get(whole.url("/v1/rules?kind=mask"))).await;
+    assert_eq!((answered.as_u16(), said["error"].as_str()), (400, Some(r#"unknown parameter "kind"; known: project"#)));
+    // The first thing taken is the first in the log.
+    let (_, said) = put(&whole, "/v1/rules/a", json!({ "kind": "flaky" })).await;
+    assert_eq!(said["position"]["offset"], 0, "nothing was taken before");
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_rule_too_many_is_refused_by_the_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let mask = || json!({ "kind": "mask", "project": "web", "pattern": "a" });
+    let puts = (0..1_000).map(|n| {
+        let request = request(&whole, Method::PUT, &format!("/v1/rules/m{n}"), &mask().to_string());
+        async move { ask(request).await.0.as_u16() }
+    });
+    let answers = futures_util::future::join_all(puts).await;
+    assert!(answers.iter().all(|status| *status == 202));
+    let (status, said) = put(&whole, "/v1/rules/more?wait=applied", mask()).await;
+    assert_eq!((status, said["code"].as_str()), (422, Some("rejected")), "{said}");
+    assert_eq!(said["error"], "there are 1000 rules of kind mask already; remove one first");
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_writers_may_say_something_and_their_name_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "read 0123456789abcdef page\nread,write fedcba9876543210 ci\n").expect("is written");
+    let whole = Whole::start(folder.path(), |config| config.auth.tokens_file = Some(tokens)).await;
+    let body = json!({ "project": "web", "worker": "w7" }).to_string();
+    let paths =
+        [(Method::PUT, "/v1/incidents/a"), (Method::DELETE, "/v1/rules/a?kind=mask"), (Method::PUT, "/v1/rules/a")];
+    for (method, path) in paths {
+        let asked = || request(&whole, method.clone(), path, &body);
+        assert_eq!(ask(asked()).await.0.as_u16(), 401, "{path}");
+        assert_eq!(ask(asked().bearer_auth("0123456789abcdef")).await.0.as_u16(), 403, "{path}");
+    }
+    let asked = request(&whole, Method::PUT, "/v1/incidents/a?wait=applied", &body).bearer_auth("fedcba9876543210");
+    assert_eq!(ask(asked).await.0.as_u16(), 200);
+    assert_eq!(ask(whole.client.get(whole.url("/v1/incidents"))).await.0.as_u16(), 401);
+    let listed = ask(whole.client.get(whole.url("/v1/incidents")).bearer_auth("0123456789abcdef")).await.2;
+    assert_eq!(listed["incidents"][0]["saidBy"], "ci", "{listed}");
+    whole.end().await;
+}
