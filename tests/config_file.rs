@@ -128,7 +128,7 @@ fn every_key_can_come_from_the_environment() {
 #[test]
 fn the_defaults_are_those_of_the_dataflow_and_the_log_outlives_its_memory() {
     let config = Config::default();
-    let dataflow = config.dataflow("weir.events");
+    let dataflow = config.dataflow(&["weir.events", "weir.control"]);
     assert_eq!(dataflow, weir_dataflows::Config::default());
     assert!(config.log.retention_age.ms() > dataflow.memory_ms());
 }
