@@ -123,6 +123,24 @@ async fn run_client(
     Came { fold, cuts }
 }
 
+/// Says of the machine of an event that it is broken, or takes back what was said of such, or puts a rule.
+async fn say(whole: &Whole, event: &TestEvent<'_>, rng: &mut StdRng) {
+    let (project, id) = (&*event.metadata.project, rng.random_range(0..3));
+    let request = match rng.random_range(0..3) {
+        0 => {
+            let body = json!({ "project": project, "worker": event.metadata.worker.as_deref().unwrap_or_default(), "to": event.timestamp });
+            whole.client.put(whole.url(&format!("/v1/incidents/{id}"))).body(body.to_string())
+        }
+        1 => whole.client.delete(whole.url(&format!("/v1/incidents/{id}?project={project}"))),
+        _ => {
+            let body = json!({ "kind": "mask", "pattern": "[0-9]+", "order": id });
+            whole.client.put(whole.url(&format!("/v1/rules/{id}"))).body(body.to_string())
+        }
+    };
+    let (status, _, said) = ask(request).await;
+    assert_eq!(status.as_u16(), 202, "{said}");
+}
+
 /// Posts the fleet's events, now and then asking for digests and a view; returns a time at which all are shown.
 async fn post(whole: &Whole, load: &[Vec<TestEvent<'static>>], seen: &Mutex<Seen>, rng: &mut StdRng) -> u64 {
     let mut time = whole.server.status.subscribe();
@@ -134,6 +152,7 @@ async fn post(whole: &Whole, load: &[Vec<TestEvent<'static>>], seen: &Mutex<Seen
         let (status, _, said) = ask(whole.client.post(whole.url("/v1/events")).body(lines.join("\n"))).await;
         assert_eq!((status.as_u16(), &said["accepted"]), (202, &json!(events.len())), "{said}");
         if rng.random_range(0..5) == 0 {
+            say(whole, &events[0], rng).await;
             let digests = ask(whole.client.get(whole.url("/v1/digests"))).await.2;
             let view = VIEWS[rng.random_range(0..VIEWS.len())].name;
             let page = ask(whole.client.get(whole.url(&format!("/v1/views/{view}?limit=100000")))).await.2;

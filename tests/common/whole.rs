@@ -1,4 +1,5 @@
 //! A whole server in the test's own process.
+#![allow(dead_code, reason = "helpers of tests: each test file uses its part")]
 
 use crate::http_common::client;
 use reqwest::Client;
