@@ -161,12 +161,20 @@ async fn post(whole: &Whole, load: &[Vec<TestEvent<'static>>], seen: &Mutex<Seen
             seen.page(&page);
         }
     }
+    // The fleet reports its coverage as bare percentages.
+    let covered = json!({
+        "eventId": "covered", "eventType": "coverage_updated", "streamId": "last", "version": 1, "timestamp": 5,
+        "data": { "coverage": { "files": [{ "path": "src/cart.rs", "covered": "1-2", "instrumented": "1-4" }] } },
+    });
     let last = json!({
-        "eventId": "last", "eventType": "test_passed", "streamId": "last", "version": 1, "timestamp": 5,
+        "eventId": "last", "eventType": "test_passed", "streamId": "last", "version": 2, "timestamp": 5,
         "data": { "testName": "last" },
     });
-    let (status, _, said) = ask(whole.client.post(whole.url("/v1/events?wait=admitted")).body(last.to_string())).await;
-    assert_eq!(status.as_u16(), 201, "{said}");
+    for event in [covered, last] {
+        let request = whole.client.post(whole.url("/v1/events?wait=admitted")).body(event.to_string());
+        let (status, _, said) = ask(request).await;
+        assert_eq!(status.as_u16(), 201, "{said}");
+    }
     // Views with a cadence move once a second.
     whole.server.status.get().time + 1_000
 }
