@@ -1,9 +1,9 @@
-//! The fleet of the benches: 400 runs of 8 shards, 200,000 tests in 4,800 suites, 3 % failures.
+//! The fleet of the benches: 400 runs of 8 shards, 200,000 tests in 4,800 suites, 3 % failures, 5 % coverage events.
 //!
-//! Contract: [`Fleet::test`] gives the begin and end of one test execution after another, each with its stream's next
-//! version; after all tests have run, the next round is new runs on the same shards.
+//! Contract: [`Fleet::test`] gives the begin and end of one test execution after another, and after some what they cover, each
+//! with its stream's next version; after all tests have run, the next round is new runs on the same shards.
 
-use weir_schemas::event::{EventData, EventType, Metadata, TestErrorData, TestEvent};
+use weir_schemas::event::{CoverageData, CoverageFile, EventData, EventType, Metadata, TestErrorData, TestEvent};
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
 use weir_schemas::timestamp::Timestamp;
@@ -26,8 +26,8 @@ impl Fleet {
         Fleet { executions: 0, events: 0, newest: 0, versions: vec![0; (RUNS * SHARDS) as usize] }
     }
 
-    /// The next test execution, as of `at`: the number of its shard, its begin and its end.
-    pub(crate) fn test(&mut self, at: u64) -> (u64, [TestEvent<'static>; 2]) {
+    /// The next test execution, as of `at`: the number of its shard, its begin and its end, and maybe what it covers.
+    pub(crate) fn test(&mut self, at: u64) -> (u64, Vec<TestEvent<'static>>) {
         let n = self.executions;
         self.executions += 1;
         if generation(n) > self.newest {
@@ -37,11 +37,17 @@ impl Fleet {
         }
         let shard = n % (RUNS * SHARDS);
         let version = &mut self.versions[shard as usize];
-        let events = events_of(n, at).map(|event| {
+        let [begin, end] = events_of(n, at);
+        // Every tenth one, so that about one event in twenty is of coverage.
+        let coverage = (n / (RUNS * SHARDS)).wrapping_add(n).is_multiple_of(10).then(|| coverage_of(n, &end));
+        let mut events = vec![begin, end];
+        events.extend(coverage);
+        for event in &mut events {
             *version += 1;
             self.events += 1;
-            TestEvent { version: *version, event_id: Text::from(format!("e{}", self.events)), ..event }
-        });
+            event.version = *version;
+            event.event_id = Text::from(format!("e{}", self.events));
+        }
         (shard, events)
     }
 }
@@ -49,6 +55,24 @@ impl Fleet {
 /// After all tests have run, the next round is a new run on the same shards.
 fn generation(n: u64) -> u64 {
     n / (RUNS * SHARDS) * SHARDS / TESTS_A_RUN
+}
+
+/// What a test covers: two of the forty files of its run, five stretches of a hundred lines each.
+fn coverage_of(n: u64, end: &TestEvent<'static>) -> TestEvent<'static> {
+    let file = |of: u64| {
+        let stretch = |k: u64| {
+            let from = 1 + k * 100 + n.wrapping_mul(k + 7) % 40;
+            format!("{from}-{}", from + 20 + (n + of) % 40)
+        };
+        CoverageFile {
+            path: Text::from(format!("src/module_{}.py", (n / 7 + of) % 40)),
+            covered: Text::from((0..5).map(stretch).collect::<Vec<_>>().join(",")),
+            instrumented: Text::from("1-100,102-200,202-300,302-400,402-500"),
+        }
+    };
+    let coverage = CoverageData { files: vec![file(0), file(13)], ..CoverageData::default() };
+    let data = EventData { coverage: Some(coverage), ..EventData::default() };
+    TestEvent { event_type: EventType::CoverageUpdated, data, ..end.clone() }
 }
 
 /// The begin and end of the `n`th test execution.

@@ -16,6 +16,7 @@
 //! About 2 µs an event.
 
 mod catalogue;
+mod coverage;
 mod dice;
 mod failures;
 mod run;

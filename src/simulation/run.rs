@@ -12,11 +12,10 @@
 //! State O(shards) a run.
 
 use super::catalogue::{Place, Project, Regression};
+use super::coverage::coverage;
 use super::dice::Dice;
 use super::failures::{CAUSES, Cause};
-use weir_schemas::event::{
-    CoverageData, EventData, EventType, Metadata, PerformanceData, Severity, TestErrorData, TestEvent,
-};
+use weir_schemas::event::{EventData, EventType, Metadata, PerformanceData, Severity, TestErrorData, TestEvent};
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
@@ -267,12 +266,8 @@ impl Run {
             let data = EventData { performance: Some(performance(dice)), ..suite_data(project, suite) };
             self.say(shard, now, project, EventType::PerformanceMeasured, data, out);
         }
-        if self.shards[shard].at_suite + 1 == self.shards[shard].suites.len() && dice.chance(300_000) {
-            let percentage = Some(60.0 + 0.1 * f64::from(u32::try_from(dice.below(350)).unwrap_or(0)));
-            let coverage = CoverageData { percentage, flag: Some("unit".into()), ..CoverageData::default() };
-            let data = EventData { coverage: Some(coverage), ..EventData::default() };
-            self.say(shard, now, project, EventType::CoverageUpdated, data, out);
-        }
+        let data = EventData { coverage: Some(coverage(project, suite, dice)), ..EventData::default() };
+        self.say(shard, now, project, EventType::CoverageUpdated, data, out);
         self.say(shard, now, project, EventType::TestSuiteCompleted, suite_data(project, suite), out);
         let me = &mut self.shards[shard];
         me.at_suite += 1;
