@@ -1,42 +1,98 @@
-// The tiles of the last 60 seconds, one card a project, each with how complete its numbers are.
+// The tiles of a sliding window, one card a project, each with how complete its numbers are; and what the chosen project
+// is made of. One window is shown, and one subscription a window is held: its rows move at the server's pace.
 
 import { attribute, h, hide, KeyedList, text } from "../dom.js";
 import { clock, count, counted, duration, percent, rate } from "../format.js";
-import { emptyState, panel } from "../parts.js";
+import { choice, emptyState, panel } from "../parts.js";
 
+const WINDOWS = [["60s", "60 s"], ["10m", "10 min"], ["1h", "1 h"]];
+const WORDS = { "60s": "60 seconds", "10m": "10 minutes", "1h": "hour" };
+const SCOPES = [["suite", "Suites"], ["branch", "Branches"], ["framework", "Frameworks"]];
 const TILES = [
   ["success_rate", "Success", "%", percent],
   ["tests_per_second", "Tests / s", "", rate],
   ["error_rate", "Errors", "%", percent],
   ["average_duration", "Average", "", duration],
+  ["p50", "p50", "", duration],
+  ["p95", "p95", "", duration],
   ["running_tests", "Running", "", count],
   ["failure_patterns", "Patterns", "", count],
+  ["p99", "p99", "", duration],
 ];
-const SUITES_MAX = 12;
+const ROWS_MAX = 12;
 
 export function mountMetrics(app) {
-  const metrics = app.store.watch("live_metrics");
+  const shown = new Shown(app.store);
   const cards = h("div.cards", { role: "group", "aria-label": "Projects; choose one to see only its runs" });
   const empty = emptyState();
-  const list = new KeyedList(cards, () => projectCard(app, metrics));
-  const suites = suiteTable(metrics);
-  const { element, note } = panel("Last 60 seconds", {}, cards, empty.element, suites.element);
+  const list = new KeyedList(cards, () => projectCard(app, shown));
+  const windows = choice("Window", WINDOWS, "60s", () => app.store.announce());
+  const scopes = choice("Of the project, show its", SCOPES, "suite", () => app.store.announce());
+  const table = scopeTable(shown);
+  const details = h("div.details", {}, scopes.element, table.element);
+  const { element, heading, note } = panel("Last 60 seconds", { tools: [windows.element] }, cards, empty.element, details);
   element.classList.add("metrics");
 
   return {
     element,
     draw() {
-      const rows = [...metrics.rows.values()];
-      const projects = rows.filter((row) => metrics.value(row, "scope") === "project");
-      projects.sort((a, b) => (metrics.value(a, "project") < metrics.value(b, "project") ? -1 : 1));
-      list.draw(projects, (row) => metrics.value(row, "project"));
+      shown.choose(windows.value, app.project, scopes.value);
+      const projects = [...shown.projects.rows.values()];
+      projects.sort((a, b) => (shown.projects.value(a, "project") < shown.projects.value(b, "project") ? -1 : 1));
+      list.draw(projects, (row) => shown.projects.value(row, "project"));
       attribute(cards, "data-count", Math.min(projects.length, 4));
-      empty.update(metrics, projects.length, "No tests in the last 60 seconds.");
-      suites.draw(app.project === null ? [] : rows.filter((row) => suiteOf(metrics, row, app.project)));
+      text(heading, `Last ${WORDS[shown.window]}`);
+      empty.update(shown.projects, projects.length, `No tests in the last ${WORDS[shown.window]}.`);
+      hide(details, app.project === null);
+      table.draw();
       text(note, completeUpTo(app));
     },
-    unmount: () => app.store.release(metrics),
+    unmount: () => shown.release(),
   };
+}
+
+/** The rows that are shown: of the projects in one window, of them now, and of what the chosen one is made of. */
+class Shown {
+  constructor(store) {
+    this.store = store;
+    this.window = "60s";
+    this.now = this.ofProjects("60s");
+    this.projects = this.ofProjects("60s");
+    this.parts = null;
+    this.coming = null;
+    this.part = "";
+  }
+
+  ofProjects(window) {
+    return this.store.watch("live_metrics", { window, scope: "project" });
+  }
+
+  /** What is shown stays until what is wanted is there. */
+  choose(window, project, scope) {
+    if (this.coming && this.coming.window !== window) this.drop();
+    if (window !== this.window) {
+      this.coming ??= { window, rows: this.ofProjects(window) };
+      if (this.coming.rows.loaded || this.coming.rows.error !== null) {
+        this.store.release(this.projects);
+        [this.projects, this.window, this.coming] = [this.coming.rows, window, null];
+      }
+    }
+    const part = project === null ? "" : JSON.stringify([window, project, scope]);
+    if (part === this.part) return;
+    if (this.parts) this.store.release(this.parts);
+    this.parts = project === null ? null : this.store.watch("live_metrics", { window, project, scope });
+    this.part = part;
+  }
+
+  drop() {
+    this.store.release(this.coming.rows);
+    this.coming = null;
+  }
+
+  release() {
+    if (this.coming) this.drop();
+    for (const rows of [this.now, this.projects, this.parts]) if (rows) this.store.release(rows);
+  }
 }
 
 function completeUpTo(app) {
@@ -44,7 +100,7 @@ function completeUpTo(app) {
   return at !== null ? `complete up to ${clock(at, app.now())}` : "";
 }
 
-function projectCard(app, metrics) {
+function projectCard(app, shown) {
   const name = h("span.card-name");
   const mark = h("span.completeness");
   const values = TILES.map(([column, label, unit]) => {
@@ -58,15 +114,19 @@ function projectCard(app, metrics) {
   return {
     element,
     update(row) {
+      const metrics = shown.projects;
       project = metrics.value(row, "project");
       text(name, project);
       attribute(element, "aria-pressed", String(app.project === project));
+      // Of what runs and is awaited, the row of the shortest window knows; without one there is nothing.
+      const now = [...shown.now.rows.values()].find((other) => shown.now.value(other, "project") === project);
+      const gauge = (column) => (now ? shown.now.value(now, column) : 0) ?? 0;
       TILES.forEach(([column, , , format], index) => {
-        const number = metrics.value(row, column);
+        const number = column === "running_tests" ? gauge(column) : metrics.value(row, column);
         text(values[index].value, format(number));
         attribute(values[index].tile, "data-level", level(column, number));
       });
-      const { complete, words } = completeness(metrics, row);
+      const { complete, words } = completeness(gauge("open_streams"), gauge("not_seen"));
       text(mark, words);
       attribute(mark, "data-complete", String(complete));
     },
@@ -74,9 +134,7 @@ function projectCard(app, metrics) {
 }
 
 /** How much is still to come, in words. */
-function completeness(metrics, row) {
-  const open = metrics.value(row, "open_streams") ?? 0;
-  const unseen = metrics.value(row, "not_seen") ?? 0;
+function completeness(open, unseen) {
   if (open === 0 && unseen === 0) return { complete: true, words: "complete" };
   const words = [];
   if (open > 0) words.push(counted(open, "open stream"));
@@ -91,38 +149,38 @@ function level(column, number) {
   return null;
 }
 
-function suiteOf(metrics, row, project) {
-  return metrics.value(row, "scope") === "suite" && metrics.value(row, "project") === project;
-}
-
-/** The busiest suites of the chosen project. */
-function suiteTable(metrics) {
-  const columns = ["tests_per_second", "success_rate", "average_duration", "running_tests"];
-  const formats = { tests_per_second: rate, success_rate: (value) => `${percent(value)} %`, average_duration: duration, running_tests: count };
+/** The busiest suites, branches or frameworks of the chosen project. */
+function scopeTable(shown) {
+  const columns = ["tests_per_second", "success_rate", "average_duration", "p95", "failure_patterns"];
+  const formats = { tests_per_second: rate, success_rate: (value) => `${percent(value)} %`, average_duration: duration, p95: duration, failure_patterns: count };
   const body = h("tbody");
-  const headings = ["Suite", "Tests / s", "Success", "Average", "Running"];
+  const headings = ["Name", "Tests / s", "Success", "Average", "p95", "Patterns"];
   const caption = h("caption");
-  const element = h("table.plain.suite-metrics", {}, caption,
+  const table = h("table.plain.suite-metrics", {}, caption,
     h("thead", {}, h("tr", {}, ...headings.map((heading, index) => h(index ? "th.number" : "th", { scope: "col" }, heading)))), body);
+  const empty = emptyState();
   const list = new KeyedList(body, () => {
     const name = h("th", { scope: "row" });
     const cells = columns.map(() => h("td.number.num"));
     return {
       element: h("tr", {}, name, ...cells),
       update(row) {
-        text(name, metrics.value(row, "name"));
-        columns.forEach((column, index) => text(cells[index], formats[column](metrics.value(row, column))));
+        text(name, shown.parts.value(row, "name"));
+        columns.forEach((column, index) => text(cells[index], formats[column](shown.parts.value(row, column))));
       },
     };
   });
   return {
-    element,
-    draw(rows) {
-      hide(element, rows.length === 0);
-      rows.sort((a, b) => metrics.value(b, "tests_per_second") - metrics.value(a, "tests_per_second")
-        || (metrics.value(a, "name") < metrics.value(b, "name") ? -1 : 1));
-      list.draw(rows.slice(0, SUITES_MAX), (row) => metrics.value(row, "name"));
-      text(caption, rows.length > SUITES_MAX ? `The ${SUITES_MAX} busiest of ${rows.length} suites` : "Suites");
+    element: h("div", {}, table, empty.element),
+    draw() {
+      if (!shown.parts) return;
+      const rows = [...shown.parts.rows.values()];
+      const value = (row, column) => shown.parts.value(row, column);
+      hide(table, rows.length === 0);
+      empty.update(shown.parts, rows.length, `None in the last ${WORDS[shown.window]}.`);
+      rows.sort((a, b) => value(b, "tests_per_second") - value(a, "tests_per_second") || (value(a, "name") < value(b, "name") ? -1 : 1));
+      list.draw(rows.slice(0, ROWS_MAX), (row) => value(row, "name"));
+      text(caption, rows.length > ROWS_MAX ? `The ${ROWS_MAX} busiest of ${rows.length}` : "The busiest first");
     },
   };
 }

@@ -28,6 +28,7 @@ pub mod keyed;
 pub mod map;
 pub mod notes;
 pub mod output;
+pub mod percentiles;
 pub mod results;
 mod room;
 pub mod runs;

@@ -38,6 +38,12 @@ impl Window {
         at / self.pane_ms
     }
 
+    /// The first ms of a pane.
+    #[must_use]
+    pub const fn begin(self, pane: u64) -> u64 {
+        pane.saturating_mul(self.pane_ms)
+    }
+
     /// The first tick at which a pane is no longer in the window.
     #[must_use]
     pub const fn expiry(self, pane: u64) -> u64 {
@@ -76,6 +82,12 @@ impl<S: Default> Panes<S> {
     /// Takes out the oldest pane if it has left `window` by `now`.
     pub fn expire(&mut self, window: Window, now: u64) -> Option<(u64, S)> {
         if self.0.front().is_some_and(|(pane, _)| window.expiry(*pane) <= now) { self.0.pop_front() } else { None }
+    }
+
+    /// The oldest pane.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        self.0.front().map(|(pane, _)| *pane)
     }
 
     /// Whether nothing is held.
@@ -143,7 +155,7 @@ mod tests {
     fn an_event_stays_until_its_pane_has_left() {
         let minute = Window::of(60_000);
         assert_eq!(minute.pane(59_999), 59);
-        assert_eq!(minute.expiry(59), 120_000);
+        assert_eq!((minute.begin(59), minute.expiry(59)), (59_000, 120_000));
         assert!(!minute.passed(59_999, 119_990) && minute.passed(59_999, 120_000));
         assert_eq!(Window::of(10_000).expiry(0), 11_000);
         assert_eq!(Window::of(600_000).expiry(0), 610_000);
@@ -164,7 +176,7 @@ mod tests {
             .collect();
         assert_eq!(new, [true, true, false, true, true, false]);
         assert_eq!(panes.iter().map(|(pane, sum)| (pane, *sum)).collect::<Vec<_>>(), [(3, 2), (4, 1), (5, 2), (9, 1)]);
-        assert_eq!(panes.expire(Window::of(60_000), 63_990), None);
+        assert_eq!((panes.oldest(), panes.expire(Window::of(60_000), 63_990)), (Some(3), None));
         assert_eq!(panes.expire(Window::of(60_000), 64_000), Some((3, 2)));
         assert_eq!(panes.expire(Window::of(60_000), 64_000), None);
     }

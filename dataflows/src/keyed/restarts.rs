@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -22,6 +22,8 @@ const NAMES: [&str; 11] = [
     "::Users",
     "::LocalRejects",
     "::Rejects",
+    "::LocalPanes",
+    "::LocalGauges",
     "::Scopes",
     "::Patterns",
 ];

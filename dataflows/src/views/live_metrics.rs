@@ -1,36 +1,53 @@
-//! The view `live_metrics`: what happened in the last 60 s, by project and by suite.
+//! The view `live_metrics`: what happened in the last 60 s, 10 min and hour, by project, framework, branch and suite.
 //!
-//! Contract: a test attempt is in the window from the tick at which it came until its 1 s pane has left (`window`). An
-//! attempt that comes when its pane has left is late: it is not in the window and goes to `rejects` as a count. A suite's
-//! row is over all its runs. Rows move at multiples of the view's cadence and are exact there. `success_rate` is 100 and
-//! `error_rate` 0 while nothing finished; skipped tests are in `tests_per_second` and in no rate. A row is there while its
-//! window holds an attempt, a test is running or, for a project, something is awaited.
+//! Contract: a test attempt belongs to its project and, where it says so, to its suite, framework and branch. It is in a
+//! window from the tick at which it came until its pane has left (`window`); one that comes when it has left every window is
+//! late: it goes to `rejects` as a count. A scope's row is over all its runs. Rows move at multiples of the view's cadence,
+//! those of the longer windows at whole seconds, and are exact there. `success_rate` is 100 and `error_rate` 0 while nothing
+//! finished; skipped tests are in `tests_per_second` and in no rate. A row is there while its window holds an attempt; that
+//! of 60 s also while a test is running or, for a project, something is awaited.
 //!
-//! Two layers: each worker first sums its own updates of a tick by scope and pane ([`local`]), so a hot project or suite
-//! costs its owner ([`scopes`]) one update a worker, tick and pane, not one an event.
+//! Two layers: each worker first sums its own updates by scope and pane until the next cadence point ([`local`], [`gauges`]),
+//! so a hot scope costs its owner ([`scopes`]) a few updates a worker and point, not one an event. The owner keeps each
+//! attempt once, in panes that grow with age ([`scope`]).
 //!
 //! # Invariants
-//! State is integers; ratios are formed when a row is written. A withdrawal reaches an attempt while it is in the window.
+//! State is integers; ratios are formed when a row is written. A withdrawal reaches an attempt while it is in a window.
 //!
 //! # Cost
-//! State O(scopes × panes with events + distinct patterns in the window); work O(1) an event. Measured by
+//! State O(scopes × panes with events + distinct patterns): see [`scope`]; work O(1) an event. Measured by
 //! `benches/window.rs`.
 
+pub mod delta;
+pub mod gauges;
 pub mod local;
+mod patterns;
+pub mod scope;
 pub mod scopes;
 
 use crate::context::Context;
 use crate::facts::{AttemptFact, Awaited, Late, Rows, Running};
 use crate::keyed::{Collection, keyed};
 use crate::window::Window;
-use local::{Delta, Gauge, LocalGauges, LocalPanes};
+use delta::Delta;
+use gauges::{Gauge, LocalGauges};
+use local::LocalPanes;
 use scopes::Scopes;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, OkErr};
 
-/// The view's window.
-pub const WINDOW: Window = Window::of(60_000);
+/// The view's windows, each inside the next.
+pub const WINDOWS: [Window; 3] = [Window::of(60_000), Window::of(600_000), Window::of(3_600_000)];
+
+/// Their names in rows.
+pub const WINDOW_NAMES: [&str; 3] = ["60s", "10m", "1h"];
+
+/// What is older has left all windows.
+pub const LONGEST: Window = WINDOWS[WINDOWS.len() - 1];
+
+/// The longer windows' rows move at multiples of it.
+pub const LONG_CADENCE_MS: u64 = 1_000;
 
 /// The view's rows, and what came too late for them.
 #[must_use]

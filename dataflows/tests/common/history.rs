@@ -241,6 +241,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
             branch: dice.one_in(3).then(|| {
                 Text::from(["main", "trunk", "side"][usize::from(dice.one_in(3)) + usize::from(dice.one_in(3))])
             }),
+            framework: dice.one_in(3).then(|| Text::from(["pytest", ""][usize::from(dice.one_in(6))])),
             worker: dice.one_in(2).then(|| Text::from("w1")),
             user_id: dice
                 .one_in(3)
@@ -326,8 +327,12 @@ fn number(n: u64, sides: u64, dice: &mut Dice) -> Option<u32> {
 fn timestamp(at: u64, dice: &mut Dice) -> Timestamp {
     let shift = match dice.roll(12) {
         0 if dice.one_in(4) => return Timestamp(dice.roll(2) * TIMESTAMP_MS_MAX),
-        0 => -200_000,
-        1 => -61_000 + i64::try_from(dice.roll(3_000)).expect("small"),
+        0 => -[200_000, 200_000, 700_000, 3_700_000][usize::try_from(dice.roll(4)).expect("small")],
+        1 => {
+            // About when it leaves a window.
+            let length = [60_000, 600_000, 3_600_000][usize::try_from(dice.roll(3)).expect("small")];
+            i64::try_from(dice.roll(3_000)).expect("small") - length - 1_000
+        }
         2 => 5_000,
         _ => -i64::try_from(dice.roll(4_000)).expect("small"),
     };

@@ -1,9 +1,9 @@
 //! The second implementation of the window: sums held back under their expiry, counted by differential.
 //!
 //! Contract: [`hold_back`] passes each update on at once and its negation exactly when the frontier reaches the time at
-//! which its pane leaves the window (`time.md`, windows). It holds a capability at its earliest pending expiry, or none.
+//! which its pane leaves the window, in each window apart (`time.md`, windows). It holds a capability at its earliest pending expiry, or none.
 
-use crate::common::oracle::live_metrics::{Expected, expected_row};
+use crate::common::oracle::live_metrics::{Expected, Scope, WINDOWS, expected_row, left, scopes};
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::{CountTotal, ThresholdTotal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,17 +20,18 @@ use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::row::Row;
 
-type Scope = (Text, Text);
-type Summary = (Scope, Outcome, Option<u64>, Option<Id>);
-type Sums = ((i64, i64, i64), (i64, i128));
+/// Project, kind, name, and the number of the window.
+type Key = (Text, Text, Text, usize);
+type Summary = (Key, Outcome, Option<u64>, Option<Id>);
+type Sums = (i64, i64, i64);
 
-/// `((datum, pane's end + 60 s), time, diff)` to the datum's presence in the window.
+/// `((datum, the time at which it leaves the window), time, diff)` to the datum's presence in the window.
 fn hold_back<'s>(
     input: VecCollection<'s, u64, (Summary, u64), i64>,
     until: u64,
 ) -> VecCollection<'s, u64, Summary, i64> {
     let route =
-        Exchange::new(|(((scope, ..), _), _, _): &((Summary, u64), u64, i64)| Id::of(&[&scope.0, &scope.1]).route());
+        Exchange::new(|(((key, ..), _), _, _): &((Summary, u64), u64, i64)| Id::of(&[&key.0, &key.1, &key.2]).route());
     let windowed =
         input.consolidate().inner.unary_frontier::<CapacityContainerBuilder<Vec<(Summary, u64, i64)>>, _, _, _>(
             route,
@@ -78,33 +79,39 @@ fn hold_back<'s>(
 /// What the hold-back form says of each scope, by time.
 #[derive(Default)]
 pub(crate) struct HeldBack {
-    sums: Updates<(Scope, Sums)>,
-    patterns: Updates<(Scope, i64)>,
-    next: (usize, usize),
-    sums_now: BTreeMap<(Scope, Sums), i64>,
-    patterns_now: BTreeMap<(Scope, i64), i64>,
+    sums: Updates<(Key, Sums)>,
+    durations: Updates<((Key, u64), i64)>,
+    patterns: Updates<(Key, Id)>,
+    next: [usize; 3],
+    sums_now: BTreeMap<(Key, Sums), i64>,
+    durations_now: BTreeMap<((Key, u64), i64), i64>,
+    patterns_now: BTreeMap<(Key, Id), i64>,
 }
 
 impl HeldBack {
-    pub(crate) fn rows_at(&mut self, time: u64) -> BTreeSet<Row> {
-        self.next.0 = take(&self.sums, self.next.0, time, &mut self.sums_now);
-        self.next.1 = take(&self.patterns, self.next.1, time, &mut self.patterns_now);
-        let patterns: BTreeMap<&Scope, i64> = self.patterns_now.keys().map(|(scope, count)| (scope, *count)).collect();
-        let rows = self.sums_now.keys().filter_map(|(scope, ((passed, failing, skipped), (timed, duration_us)))| {
-            let [passed, failing, skipped, timed] = [*passed, *failing, *skipped, *timed].map(i128::from);
-            let patterns = patterns.get(scope).copied().unwrap_or(0);
-            let sums = Expected {
-                passed,
-                failing,
-                skipped,
-                timed,
-                duration_us: *duration_us,
-                patterns,
-                ..Expected::default()
-            };
-            expected_row(scope, &sums)
-        });
-        rows.collect()
+    /// The rows at `time` of the first `windows` windows.
+    pub(crate) fn rows_at(&mut self, time: u64, windows: usize) -> BTreeSet<Row> {
+        self.next[0] = take(&self.sums, self.next[0], time, &mut self.sums_now);
+        self.next[1] = take(&self.durations, self.next[1], time, &mut self.durations_now);
+        self.next[2] = take(&self.patterns, self.next[2], time, &mut self.patterns_now);
+        let mut rows: BTreeMap<&Key, Expected> = BTreeMap::new();
+        for (key, (passed, failing, skipped)) in self.sums_now.keys() {
+            let [passed, failing, skipped] = [*passed, *failing, *skipped].map(i128::from);
+            rows.insert(key, Expected { passed, failing, skipped, ..Expected::default() });
+        }
+        for ((key, us), count) in self.durations_now.keys() {
+            rows.entry(key).or_default().durations.insert(*us, i128::from(*count));
+        }
+        for (key, pattern) in self.patterns_now.keys() {
+            rows.entry(key).or_default().patterns.insert(*pattern, 1);
+        }
+        let rows = rows.iter().filter(|(key, _)| key.3 < windows);
+        rows.filter_map(|((project, kind, name, window), expected)| {
+            let kind = ["project", "framework", "branch", "suite"].into_iter().find(|word| **word == **kind);
+            let scope: Scope = (Arc::clone(project), kind.expect("a kind"), Arc::clone(name));
+            expected_row(&scope, *window, expected)
+        })
+        .collect()
     }
 }
 
@@ -117,23 +124,23 @@ fn take<D: Ord + Clone>(updates: &Updates<D>, mut next: usize, time: u64, now: &
     next
 }
 
-fn summaries(fact: &AttemptFact) -> BTreeSet<(Summary, u64)> {
-    let expiry = (fact.at / 1_000 + 1) * 1_000 + 60_000;
+fn summaries(fact: &AttemptFact) -> Vec<(Summary, u64)> {
     let fingerprint = fact.failure.as_ref().map(|failure| failure.fingerprint);
-    let scopes = [Text::default(), Arc::clone(&fact.names.suite)];
-    scopes
-        .map(|suite| (((Arc::clone(&fact.names.project), suite), fact.outcome, fact.duration_us, fingerprint), expiry))
-        .into_iter()
-        .collect()
+    let in_window = |number: usize, window| {
+        scopes(fact).into_iter().map(move |(project, kind, name)| {
+            let key = (project, Text::from(kind), name, number);
+            ((key, fact.outcome, fact.duration_us, fingerprint), left(fact.at, window))
+        })
+    };
+    WINDOWS.into_iter().enumerate().flat_map(|(number, window)| in_window(number, window)).collect()
 }
 
-fn sums((scope, outcome, duration_us, _): Summary) -> Option<(Scope, Sums)> {
-    let outcome = match outcome {
+fn sums(outcome: Outcome) -> Sums {
+    match outcome {
         Outcome::Passed => (1, 0, 0),
         Outcome::Skipped => (0, 0, 1),
         _ => (0, 1, 0),
-    };
-    Some((scope, (outcome, (i64::from(duration_us.is_some()), i128::from(duration_us.unwrap_or(0))))))
+    }
 }
 
 /// Runs the hold-back form over facts in order of time.
@@ -145,25 +152,20 @@ pub(crate) fn run(workers: usize, until: u64, updates: &[(AttemptFact, u64, i64)
         let mut input = worker.dataflow(|scope| {
             let (input, stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<(Summary, u64)>>>();
             let window = hold_back(VecCollection::new(stream.map(|update| update)), until);
-            let (sums_out, patterns_out) = (Arc::clone(&out), Arc::clone(&out));
-            // An `explode` by hand: i128 is no multiple of i64 to differential.
-            let in_difference = window.clone().inner.flat_map(|(summary, time, diff)| {
-                let (scope, ((passed, failing, skipped), (timed, duration_us))) = sums(summary)?;
-                let difference =
-                    ((passed * diff, failing * diff, skipped * diff), (timed * diff, duration_us * i128::from(diff)));
-                Some((scope, time, difference))
-            });
-            VecCollection::new(in_difference).count_total().inspect(move |(datum, time, diff)| {
+            let [sums_out, durations_out, patterns_out] = [(); 3].map(|()| Arc::clone(&out));
+            let counts = window.clone().explode(|(key, outcome, ..)| Some((key, sums(outcome))));
+            counts.count_total().inspect(move |(datum, time, diff)| {
                 sums_out.lock().expect("unpoisoned").sums.push((datum.clone(), *time, *diff as i64));
             });
-            let failing =
-                window.flat_map(|(scope, _, _, fingerprint)| fingerprint.map(|fingerprint| (scope, fingerprint)));
-            failing.distinct_total().map(|(scope, _)| scope).count_total().inspect(
-                move |((scope, count), time, diff)| {
-                    let datum = (scope.clone(), *count as i64);
-                    patterns_out.lock().expect("unpoisoned").patterns.push((datum, *time, *diff as i64));
-                },
-            );
+            let timed = window.clone().flat_map(|(key, _, duration_us, _)| duration_us.map(|us| (key, us)));
+            timed.count_total().inspect(move |((datum, count), time, diff)| {
+                let datum = (datum.clone(), *count);
+                durations_out.lock().expect("unpoisoned").durations.push((datum, *time, *diff as i64));
+            });
+            let failing = window.flat_map(|(key, _, _, fingerprint)| fingerprint.map(|fingerprint| (key, fingerprint)));
+            failing.distinct_total().inspect(move |(datum, time, diff)| {
+                patterns_out.lock().expect("unpoisoned").patterns.push((datum.clone(), *time, *diff as i64));
+            });
             input
         });
         for (number, (fact, time, diff)) in updates.iter().enumerate() {
@@ -178,6 +180,7 @@ pub(crate) fn run(workers: usize, until: u64, updates: &[(AttemptFact, u64, i64)
     drop(guards);
     let mut results = std::mem::take(&mut *results.lock().expect("unpoisoned"));
     results.sums.sort_by_key(|(_, time, _)| *time);
+    results.durations.sort_by_key(|(_, time, _)| *time);
     results.patterns.sort_by_key(|(_, time, _)| *time);
     results
 }

@@ -1,6 +1,6 @@
 //! `live_metrics` and its hold-back form against an oracle.
 
-use crate::common::oracle::live_metrics::{Datum, rows as oracle};
+use crate::common::oracle::live_metrics::{Datum, WINDOWS, left, rows as oracle};
 use crate::harness::{Attempt, BASE, ByHand, Follower, attempts, cases, check, facts, run};
 use crate::hold_back;
 use proptest::prelude::*;
@@ -11,10 +11,14 @@ use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Awaited, AwaitedKind, Rows, Running};
 use weir_dataflows::input::Text;
 use weir_dataflows::keyed::{Collection, Machine as _, Step, Updates};
-use weir_dataflows::views::live_metrics::local::{Delta, LocalPanes};
+use weir_dataflows::views::live_metrics::delta::Delta;
+use weir_dataflows::views::live_metrics::local::LocalPanes;
 use weir_dataflows::views::live_metrics::render;
 use weir_dataflows::views::live_metrics::scopes::Scopes;
 use weir_schemas::id::Id;
+use weir_schemas::row::{Row, Value};
+use weir_schemas::update::Cause;
+use weir_schemas::view::LIVE_METRICS;
 
 fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
     let facts = data.clone().flat_map(|(datum, time, diff)| match datum {
@@ -33,9 +37,15 @@ fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
 }
 
 const SPAN: u64 = 80_000;
+const HOUR: u64 = 3_600_000;
 
 fn history() -> impl Strategy<Value = Vec<Attempt>> {
     attempts(SPAN, vec![(4, 3_000), (1, 62_000), (1, 200_000)], 70_000)
+}
+
+/// Attempts of two hours; some are told long after, some taken back as late.
+fn long_history() -> impl Strategy<Value = Vec<Attempt>> {
+    attempts(2 * HOUR, vec![(3, 3_000), (1, 62_000), (2, 610_000), (2, HOUR + 70_000)], HOUR + 70_000)
 }
 
 /// Tests that run and streams that are awaited: begun and ended.
@@ -65,6 +75,17 @@ fn points() -> Vec<u64> {
     (0..=(2 * SPAN + 70_000) / 250).map(|point| BASE + point * 250).collect()
 }
 
+/// The cadence points around everything that may move a row.
+fn points_of(history: &[Attempt]) -> Vec<u64> {
+    let moves = history.iter().flat_map(|attempt| {
+        let taken_back = attempt.withdrawn_after.map(|after| attempt.came + after);
+        let leaves = WINDOWS.map(|window| left(attempt.came - attempt.age, window));
+        leaves.into_iter().chain([attempt.came]).chain(taken_back)
+    });
+    let around = moves.flat_map(|time| [0, 250, 500, 1_000, 1_250].map(|after| (time + after) / 250 * 250 - 250));
+    around.filter(|point| *point >= BASE).collect::<BTreeSet<u64>>().into_iter().collect()
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -76,53 +97,44 @@ proptest! {
     }
 
     #[test]
-    fn the_hold_back_form_gives_the_same_rows(history in history(), seed: u64) {
+    fn rows_are_those_of_the_oracle_whenever_an_attempt_comes_ages_or_leaves(history in long_history(), seed: u64) {
+        let points = points_of(&history);
+        let updates = facts(&history).into_iter().map(|(fact, time, diff)| (Datum::Fact(fact), time, diff)).collect();
+        check(seed, &Config::default(), updates, &points, 250, view, oracle)?;
+    }
+
+    #[test]
+    fn the_hold_back_form_gives_the_same_rows(history in long_history(), seed: u64) {
         let mut updates = facts(&history);
         updates.sort_by_key(|(_, time, _)| *time);
-        let until = BASE + 2 * SPAN + 70_001;
+        let points = points_of(&history);
+        let until = points.last().map_or(BASE, |last| last + 1);
         let data: Updates<Datum> = updates.iter().map(|(fact, time, diff)| (Datum::Fact(fact.clone()), *time, *diff)).collect();
         let rows = run(2, seed, until, &Config::default(), &data, view);
         let mut held_back = hold_back::run(2, until, &updates);
         let mut follower = Follower::default();
-        for point in points() {
-            prop_assert_eq!(follower.at(&rows, point), held_back.rows_at(point), "at {} ms", point - BASE);
+        let short = |row: &Row| row.column(LIVE_METRICS.column("window").expect("a column")) == Value::Str("60s");
+        for point in points {
+            // The longer windows' rows move at whole seconds.
+            let (windows, mut rows) = (if point % 1_000 == 0 { 3 } else { 1 }, follower.at(&rows, point));
+            rows.retain(|row| windows == 3 || short(row));
+            prop_assert_eq!(rows, held_back.rows_at(point, windows), "at {} ms", point - BASE);
         }
     }
 
     #[test]
-    fn state_written_down_at_any_tick_goes_on_the_same(history in history(), seed: u64, stop in 0..2 * SPAN / 10, workers in 1usize..5) {
+    fn state_written_down_at_any_tick_goes_on_the_same(
+        history in long_history(), stop in 0..3 * HOUR / 10, workers in 1usize..5,
+    ) {
         let mut updates = facts(&history);
         updates.sort_by_key(|(_, time, _)| *time);
-        let (mut whole, mut broken) = (ByHand::new(Scopes::default()), ByHand::new(Scopes::default()));
-        let stop = BASE + stop * 10 + (seed % 2) * 10;
-        let owner = |delta: &Delta| delta.scope.route();
-        let mut pending = Some(workers);
-        let mut restore = |broken: &mut ByHand<Scopes>, time: u64| {
-            if time > stop && let Some(workers) = pending.take() {
-                broken.step(stop, Vec::new(), owner);
-                broken.restore((0..workers).map(|_| Scopes::default()).collect(), |(id, _)| id.route());
-            }
-        };
-        for tick in updates.chunk_by(|a, b| a.1 == b.1) {
-            let deltas = deltas(tick);
-            restore(&mut broken, tick[0].1);
-            whole.step(tick[0].1, deltas.clone(), owner);
-            broken.step(tick[0].1, deltas, owner);
-        }
-        let end = BASE + 4 * SPAN;
-        restore(&mut broken, end);
-        whole.step(end, Vec::new(), owner);
-        broken.step(end, Vec::new(), owner);
-        let sorted = |machine: &mut ByHand<Scopes>| {
-            let mut out: Vec<_> = machine.out.drain(..).map(|(change, time, diff)| (time, change.row, diff, change.cause)).collect();
-            out.sort();
-            out
-        };
-        prop_assert_eq!(sorted(&mut whole), sorted(&mut broken));
+        let stop = BASE + stop * 10;
+        let whole = by_hand(&updates, None);
+        prop_assert_eq!(whole, by_hand(&updates, Some((stop, workers))));
     }
 
     #[test]
-    fn late_attempts_are_counted_and_their_withdrawal_uncounts_them(history in history()) {
+    fn late_attempts_are_counted_and_their_withdrawal_uncounts_them(history in long_history()) {
         let mut updates = facts(&history);
         updates.sort_by_key(|(_, time, _)| *time);
         let mut late: BTreeMap<Text, i64> = BTreeMap::new();
@@ -138,8 +150,8 @@ proptest! {
         }
         for project in 0..2 {
             let expected = history.iter().filter(|attempt| {
-                let pane_end = ((attempt.came - attempt.age) / 1_000 + 1) * 1_000;
-                attempt.project == project && attempt.withdrawn_after.is_none() && pane_end + 60_000 <= attempt.came
+                let late = left(attempt.came - attempt.age, WINDOWS[2]) <= attempt.came;
+                attempt.project == project && attempt.withdrawn_after.is_none() && late
             });
             let count = i64::try_from(expected.count()).expect("few");
             prop_assert_eq!(late.get(&*format!("p{project}")).copied().unwrap_or(0), count);
@@ -147,9 +159,41 @@ proptest! {
     }
 }
 
-fn deltas(tick: &[(AttemptFact, u64, i64)]) -> Vec<(Delta, i64)> {
-    let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
-    let mut data = tick.iter().map(|(fact, _, diff)| (fact.clone(), *diff)).collect();
-    LocalPanes::default().step(&mut data, &mut Step::new(tick[0].1, &mut out, &mut wake));
-    out.into_iter().filter_map(|(datum, _, diff)| datum.ok().map(|delta| (delta, diff))).collect()
+/// Both layers, one after the other; with a time at which their state is written down and spread over other machines.
+fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> Updates<(Row, Cause)> {
+    let (mut local, mut scopes) = (ByHand::new(LocalPanes::default()), ByHand::new(Scopes::default()));
+    let mut stop = stop;
+    let owner = |delta: &Delta| delta.scope.route();
+    let end = BASE + 4 * HOUR;
+    let mut ticks: Vec<(u64, Vec<(AttemptFact, i64)>)> = updates
+        .chunk_by(|a, b| a.1 == b.1)
+        .map(|tick| (tick[0].1, tick.iter().map(|(fact, _, diff)| (fact.clone(), *diff)).collect()))
+        .chain([(end, Vec::new())])
+        .collect();
+    if let Some((time, workers)) = stop.filter(|(time, _)| ticks.iter().all(|(tick, _)| tick != time)) {
+        stop = Some((time, workers));
+        ticks.push((time, Vec::new()));
+        ticks.sort_by_key(|(time, _)| *time);
+    }
+    for (time, facts) in ticks {
+        local.step(time, facts, |fact| fact.names.test_or_zero().route());
+        // What the first layer says before and at this time.
+        let mut told = std::mem::take(&mut local.out);
+        told.sort_by_key(|(_, time, _)| *time);
+        for told in told.chunk_by(|a, b| a.1 == b.1) {
+            let deltas = told.iter().filter_map(|(delta, _, diff)| Some((delta.clone().ok()?, *diff))).collect();
+            scopes.step(told[0].1, deltas, owner);
+        }
+        if told.last().is_none_or(|(_, last, _)| *last < time) {
+            scopes.step(time, Vec::new(), owner);
+        }
+        if let Some((_, workers)) = stop.take_if(|(stop, _)| *stop == time) {
+            local.restore((0..workers).map(|_| LocalPanes::default()).collect(), |entry| entry.suite.route());
+            scopes.restore((0..workers).map(|_| Scopes::default()).collect(), |(id, _)| id.route());
+        }
+    }
+    let mut out: Updates<_> =
+        scopes.out.drain(..).map(|(change, time, diff)| ((change.row, change.cause), time, diff)).collect();
+    out.sort_by(|(a, at, diff), (b, other, sign)| (at, &a.0, diff).cmp(&(other, &b.0, sign)));
+    out
 }

@@ -128,17 +128,22 @@ const LAYOUTS: &[Layout] = &[
         columns: &[
             column("scope", "scope", 8),
             column("name", "name", 40),
+            column("last", "window", 4),
             column("tests/s", "tests_per_second", 9),
             percent("success", "success_rate"),
             percent("errors", "error_rate"),
             column("average", "average_duration", 9),
+            column("p95", "p95", 9),
             column("running", "running_tests", 8),
             column("patterns", "failure_patterns", 8),
+            column("p50", "p50", 9),
+            column("p99", "p99", 9),
             column("open", "open_streams", 6),
             column("not seen", "not_seen", 8),
             column("project", "project", 16),
         ],
-        order: Order { word: "scope", words: &["project"], largest: "tests_per_second" },
+        // The shortest window first; in each, a project has more tests than its parts.
+        order: Order { word: "window", words: &["60s", "10m", "1h"], largest: "tests_per_second" },
     },
     Layout {
         view: "failure_patterns",

@@ -31,6 +31,7 @@ Examples:
   weir watch run_progress                                     # all runs
   weir watch test_results --filter run=web-17 --filter outcome=failed --filter outcome=error
   weir watch real_time_metrics --to https://weir.example.org
+  weir watch live_metrics --filter window=1h --filter scope=branch
   weir watch rejects --json | jq .row.message
   weir watch run_progress --once --json                       # what there is now, and end
 

@@ -1,324 +1,317 @@
-//! The first layer of `live_metrics`: a worker's own updates of one tick, summed by scope and pane.
+//! The first layer of `live_metrics` for attempts: a worker's own, summed by scope and pane.
 //!
-//! Contract: [`LocalPanes`] turns the facts of a tick into one [`Delta`] for each suite and pane and one for each project and
-//! pane, and the late ones into a count a project. [`LocalGauges`] does the same for what is running and awaited. Nothing is
-//! remembered from one tick to the next, so there is nothing to snapshot.
+//! Contract: [`LocalPanes`] turns facts into one [`Delta`] a pane for each suite, project, framework and branch at each cadence
+//! point, and the late ones into a count a project at once.
+//!
+//! A fact is summed where its suite, framework and branch meet: one look-up. Projects, frameworks and branches are summed
+//! from these sums, when they are told.
 //!
 //! # Invariants
-//! A delta is sent even when its sums cancel out if a withdrawal was part of it: the cause must not depend on which worker
-//! summed what.
+//! What is remembered of streams ([`Groups`]) only saves work and never shows.
 //!
 //! # Cost
-//! One look-up an update; project sums are made from the suites' sums.
+//! Two look-ups a fact, one of them by stream. State O(suites × panes with a fact since the last cadence point), 2 bytes a
+//! fact; at most 16,384 streams are remembered, and a few more until the next cadence point.
 
-use super::WINDOW;
-use crate::facts::{AttemptFact, Awaited, AwaitedKind, Late, Running};
-use crate::input::Text;
+use super::delta::{Change, Delta, Pane, PaneDelta, ScopeKind, ScopeName, Sums};
+use super::{LONGEST, WINDOWS, delta};
+use crate::facts::{AttemptFact, Late};
+use crate::input::{Origin, Text};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
+use crate::percentiles::{Counts, Mark, Scratch};
+use crate::window::Window;
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use weir_schemas::id::Id;
-use weir_schemas::outcome::Outcome;
+use weir_schemas::view::LIVE_METRICS;
 
-/// Sums over attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sums {
-    /// Passed.
-    pub passed: i64,
-    /// Failed, error and timeout.
-    pub failing: i64,
-    /// Skipped.
-    pub skipped: i64,
-    /// Attempts that say how long they took.
-    pub timed: i64,
-    /// How long these took; wide, since one absurd report must not overflow it.
-    pub duration_us: i128,
-}
-
-impl Sums {
-    /// Takes `diff` attempts in.
-    pub fn add_attempt(&mut self, outcome: Outcome, duration_us: Option<u64>, diff: i64) {
-        match outcome {
-            Outcome::Passed => self.passed += diff,
-            Outcome::Skipped => self.skipped += diff,
-            Outcome::Failed | Outcome::Error | Outcome::Timeout => self.failing += diff,
-        }
-        if let Some(duration_us) = duration_us {
-            self.timed += diff;
-            self.duration_us += i128::from(duration_us) * i128::from(diff);
-        }
-    }
-
-    /// Adds `other` `times` times.
-    pub fn add(&mut self, other: &Sums, times: i64) {
-        self.passed += other.passed * times;
-        self.failing += other.failing * times;
-        self.skipped += other.skipped * times;
-        self.timed += other.timed * times;
-        self.duration_us += other.duration_us * i128::from(times);
-    }
-
-    /// How many attempts finished.
-    #[must_use]
-    pub fn finished(&self) -> i64 {
-        self.passed + self.failing + self.skipped
-    }
-}
-
-/// A change of one scope.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delta {
-    /// The scope.
-    pub scope: Id,
-    /// Its project.
-    pub project: Text,
-    /// Its suite; empty for the project itself.
-    pub suite: Text,
-    /// What changes.
-    pub change: Change,
-}
-
-/// What changes in a scope.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Change {
-    /// What is in a pane.
-    Pane(PaneDelta),
-    /// What is running and awaited.
-    Gauges(Gauges),
-}
-
-/// A change of one pane.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct PaneDelta {
-    /// The pane.
-    pub pane: u64,
-    /// Attempts that came, less those that were taken back.
-    pub sums: Sums,
-    /// The same by failure fingerprint; none twice, none zero.
-    pub patterns: Vec<(Id, i64)>,
-    /// Whether something was taken back.
-    pub withdrawn: bool,
-}
-
-/// What is running and awaited in a scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gauges {
-    /// Tests begun and not ended.
-    pub running: i64,
-    /// Streams not complete.
-    pub streams: i64,
-    /// Tests announced and not seen.
-    pub tests: i64,
-}
-
-impl Gauges {
-    /// Adds `other`.
-    pub fn add(&mut self, other: &Gauges) {
-        self.running += other.running;
-        self.streams += other.streams;
-        self.tests += other.tests;
-    }
-}
-
-/// The identity of a project's scope.
-#[must_use]
-pub fn project_scope(project: &str) -> Id {
-    Id::of(&["project", project])
-}
-
-/// The names of a scope while its sums are made.
-struct Named<S> {
-    scope: Id,
-    project: Text,
-    suite: Text,
-    sums: S,
-}
+pub use delta::project_scope;
 
 /// Sums facts by scope and pane.
 #[derive(Default)]
 pub struct LocalPanes {
-    slots: Map<(Id, u32), usize>,
-    deltas: Vec<Named<PaneDelta>>,
+    groups: Groups,
+    index: Map<(Id, u32), usize>,
+    slots: Vec<Slot>,
+    /// By [`Group::scopes`].
+    rolled: Vec<Vec<Gathered>>,
     late: Map<Id, usize>,
     late_counts: Vec<(Text, i64)>,
-    project: Option<(Text, Id)>,
+    scratch: Scratch,
+    /// The next cadence point, at which it is told.
+    due: u64,
 }
 
-impl LocalPanes {
-    /// The project's scope; the last one asked for is remembered.
-    fn project(&mut self, project: &Text) -> Id {
-        match &self.project {
-            Some((known, id)) if Arc::ptr_eq(known, project) || known == project => *id,
-            _ => {
-                let id = project_scope(project);
-                self.project = Some((Arc::clone(project), id));
-                id
-            }
+/// What came of a suite, framework and branch in a pane.
+struct Slot {
+    suite: Id,
+    suite_name: Text,
+    group: u32,
+    gathered: Gathered,
+}
+
+/// What came in a pane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Gathered {
+    pane: u64,
+    sums: Sums,
+    marks: Vec<Mark>,
+    patterns: Vec<(Id, i64)>,
+    withdrawn: bool,
+}
+
+impl Gathered {
+    fn new(pane: u64) -> Gathered {
+        Gathered { pane, sums: Sums::default(), marks: Vec::new(), patterns: Vec::new(), withdrawn: false }
+    }
+
+    fn add(&mut self, fact: &AttemptFact, diff: i64) {
+        self.sums.add_attempt(fact.outcome, fact.duration_us, diff);
+        self.withdrawn |= diff < 0;
+        if let Some(duration_us) = fact.duration_us {
+            (0..diff.unsigned_abs()).for_each(|_| self.marks.push(Mark::new(duration_us, diff < 0)));
+        }
+        if let Some(failure) = &fact.failure {
+            self.patterns.push((failure.fingerprint, diff));
         }
     }
 
-    fn delta(&mut self, scope: Id, pane: u64, now: u64, project: &Text, suite: &Text) -> &mut PaneDelta {
-        // Panes that are not late are few: their age in panes is a small number.
-        let age = u32::try_from(WINDOW.pane(now).abs_diff(pane)).unwrap_or(u32::MAX);
-        let deltas = &mut self.deltas;
-        let slot = *self.slots.get_or_insert_with((scope, age), || {
-            let sums = PaneDelta { pane, ..PaneDelta::default() };
-            deltas.push(Named { scope, project: Arc::clone(project), suite: Arc::clone(suite), sums });
-            deltas.len() - 1
+    fn add_all(&mut self, other: &Gathered) {
+        self.sums.add(&other.sums, 1);
+        self.marks.extend_from_slice(&other.marks);
+        self.patterns.extend_from_slice(&other.patterns);
+        self.withdrawn |= other.withdrawn;
+    }
+
+    fn delta(mut self, scratch: &mut Scratch) -> PaneDelta {
+        consolidate(&mut self.patterns);
+        let durations = Counts::of(&mut self.marks, scratch);
+        let content = Pane { sums: self.sums, durations, patterns: self.patterns };
+        PaneDelta { pane: self.pane, content, withdrawn: self.withdrawn }
+    }
+}
+
+/// A framework and branch of a project, and the scopes to which its facts belong besides their suite, by number.
+struct Group {
+    names: GroupNames,
+    scopes: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct GroupNames {
+    project: Text,
+    framework: Option<Text>,
+    branch: Option<Text>,
+}
+
+/// The groups of streams, by what they last said of themselves.
+#[derive(Default)]
+struct Groups {
+    streams: Map<Id, (Arc<Origin>, u32)>,
+    index: Map<Id, u32>,
+    groups: Vec<Group>,
+    scopes: Map<Id, usize>,
+    names: Vec<(Id, ScopeName)>,
+}
+
+/// How many streams, or groups, are remembered from one cadence point to the next.
+const REMEMBERED: usize = 16_384;
+
+impl Groups {
+    fn of(&mut self, origin: &Arc<Origin>) -> u32 {
+        if let Some((known, group)) = self.streams.get(&origin.stream)
+            && (Arc::ptr_eq(known, origin) || same(known, origin))
+        {
+            return *group;
+        }
+        let Origin { project, framework, branch, .. } = &**origin;
+        let names = GroupNames { project: Arc::clone(project), framework: framework.clone(), branch: branch.clone() };
+        let group = self.find(names);
+        self.streams.insert(origin.stream, (Arc::clone(origin), group));
+        group
+    }
+
+    fn find(&mut self, names: GroupNames) -> u32 {
+        let GroupNames { project, framework, branch } = &names;
+        // What is empty is absent.
+        let key = [framework, branch].map(|name| name.as_deref().unwrap_or_default());
+        let key = Id::of(&[project, key[0], key[1]]);
+        if let Some(group) = self.index.get(&key) {
+            return *group;
+        }
+        let named = [
+            (ScopeKind::Project, Some(project)),
+            (ScopeKind::Framework, framework.as_ref()),
+            (ScopeKind::Branch, branch.as_ref()),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(kind, name)| Some(ScopeName { project: Arc::clone(project), kind, name: Arc::clone(name?) }));
+        let scopes = named.map(|name| self.scope(name)).collect();
+        let group = u32::try_from(self.groups.len()).expect("forgotten long before");
+        self.groups.push(Group { names, scopes });
+        self.index.insert(key, group);
+        group
+    }
+
+    fn scope(&mut self, name: ScopeName) -> usize {
+        let (id, names) = (name.id(), &mut self.names);
+        *self.scopes.get_or_insert_with(id, || {
+            names.push((id, name));
+            names.len() - 1
+        })
+    }
+
+    /// Starts anew when too much is remembered; not while a group's number is in use.
+    fn forget(&mut self) {
+        if self.streams.len().max(self.groups.len()) > REMEMBERED {
+            *self = Groups::default();
+        }
+    }
+}
+
+fn same(a: &Origin, b: &Origin) -> bool {
+    a.framework == b.framework && a.branch == b.branch && a.project == b.project
+}
+
+impl LocalPanes {
+    fn add(&mut self, fact: &AttemptFact, diff: i64, now: u64) {
+        let at = fact.at.min(now);
+        let Some(level) = WINDOWS.iter().position(|window| !window.passed(at, now)) else {
+            // What came in time and is taken back, or comes to count again, after its window was never late.
+            if LONGEST.passed(fact.at, fact.came) {
+                self.add_late(&fact.names.project, diff);
+            }
+            return;
+        };
+        let window = WINDOWS[level];
+        let pane = WINDOWS[0].pane(window.begin(window.pane(at)));
+        let group = self.groups.of(&fact.origin);
+        self.slot(fact.names.suite_id, &fact.names.suite, group, pane).gathered.add(fact, diff);
+    }
+
+    /// What came of a suite and group in a pane.
+    fn slot(&mut self, suite: Id, suite_name: &Text, group: u32, pane: u64) -> &mut Slot {
+        // At the next cadence point a window has 62 panes; what is older is the first in a pane of the next window, and so
+        // has a place of its own there.
+        let age = |window: &Window| window.pane(self.due) - window.pane(WINDOWS[0].begin(pane));
+        let places = (0..).step_by(64).zip(&WINDOWS);
+        let place = places.map(|(first, window)| (first, age(window))).find(|(_, age)| *age < 64);
+        let place = place.map(|(first, age)| first | age).expect("what has passed every window was not taken");
+        let place = group << 8 | u32::try_from(place).expect("small");
+        let slots = &mut self.slots;
+        let slot = *self.index.get_or_insert_with((suite, place), || {
+            slots.push(Slot { suite, suite_name: Arc::clone(suite_name), group, gathered: Gathered::new(pane) });
+            slots.len() - 1
         });
-        &mut self.deltas[slot].sums
+        &mut self.slots[slot]
     }
 
     fn add_late(&mut self, project: &Text, diff: i64) {
-        let scope = self.project(project);
         let counts = &mut self.late_counts;
-        let slot = *self.late.get_or_insert_with(scope, || {
+        let slot = *self.late.get_or_insert_with(project_scope(project), || {
             counts.push((Arc::clone(project), 0));
             counts.len() - 1
         });
         self.late_counts[slot].1 += diff;
     }
 
-    fn add(&mut self, fact: &AttemptFact, diff: i64, now: u64) {
-        let names = &fact.names;
-        let pane = WINDOW.pane(fact.at.min(now));
-        if WINDOW.expiry(pane) <= now {
-            // What came in time and is taken back, or comes to count again, after its window was never late.
-            if WINDOW.passed(fact.at, fact.came) {
-                self.add_late(&names.project, diff);
-            }
-            return;
-        }
-        let scope = if names.suite_id == Id::default() { self.project(&names.project) } else { names.suite_id };
-        let delta = self.delta(scope, pane, now, &names.project, &names.suite);
-        delta.sums.add_attempt(fact.outcome, fact.duration_us, diff);
-        delta.withdrawn |= diff < 0;
-        if let Some(failure) = &fact.failure {
-            delta.patterns.push((failure.fingerprint, diff));
-        }
-    }
-
-    /// Adds the suites' sums to their projects'.
-    fn roll_up(&mut self, now: u64, none: &Text) {
-        for index in 0..self.deltas.len() {
-            let Named { project, suite, sums, .. } = &mut self.deltas[index];
-            consolidate(&mut sums.patterns);
-            if suite.is_empty() {
-                continue;
-            }
-            let (project, sums) = (Arc::clone(project), sums.clone());
-            let scope = self.project(&project);
-            let delta = self.delta(scope, sums.pane, now, &project, none);
-            delta.sums.add(&sums.sums, 1);
-            delta.patterns.extend_from_slice(&sums.patterns);
-            delta.withdrawn |= sums.withdrawn;
-        }
-        for named in self.deltas.iter_mut().filter(|named| named.suite.is_empty()) {
-            consolidate(&mut named.sums.patterns);
-        }
-    }
-}
-
-impl Machine for LocalPanes {
-    type Input = AttemptFact;
-    type Output = Result<Delta, Late>;
-    type Entry = ();
-
-    fn step(&mut self, data: &mut Vec<(AttemptFact, i64)>, step: &mut Step<'_, Self::Output>) {
-        let now = step.now();
-        for (fact, diff) in data.drain(..) {
-            self.add(&fact, diff, now);
-        }
-        self.roll_up(now, &Text::default());
-        for Named { scope, project, suite, sums } in self.deltas.drain(..) {
-            step.emit(Ok(Delta { scope, project, suite, change: Change::Pane(sums) }), 1);
-        }
+    fn tell_late(&mut self, step: &mut Step<'_, Result<Delta, Late>>) {
         for (project, count) in self.late_counts.drain(..) {
             if count != 0 {
                 step.emit(Err(Late { project }), count);
             }
         }
-        self.slots.clear();
         self.late.clear();
     }
 
-    fn entries(&self) -> Vec<()> {
-        Vec::new()
-    }
-
-    fn restore(&mut self, _entries: Vec<()>) -> Vec<u64> {
-        Vec::new()
-    }
-}
-
-/// What [`LocalGauges`] sums.
-#[derive(Clone, Debug)]
-pub enum Gauge {
-    /// A test is running.
-    Running(Running),
-    /// Something is awaited.
-    Awaited(Awaited),
-}
-
-/// Sums gauges by scope.
-#[derive(Default)]
-pub struct LocalGauges {
-    slots: Map<Id, usize>,
-    deltas: Vec<Named<Gauges>>,
-}
-
-impl LocalGauges {
-    fn add(&mut self, scope: Id, project: &Text, suite: &Text, gauges: &Gauges) {
-        let deltas = &mut self.deltas;
-        let slot = *self.slots.get_or_insert_with(scope, || {
-            let (project, suite) = (Arc::clone(project), Arc::clone(suite));
-            deltas.push(Named { scope, project, suite, sums: Gauges::default() });
-            deltas.len() - 1
-        });
-        self.deltas[slot].sums.add(gauges);
-    }
-}
-
-impl Machine for LocalGauges {
-    type Input = Gauge;
-    type Output = Delta;
-    type Entry = ();
-
-    fn step(&mut self, data: &mut Vec<(Gauge, i64)>, step: &mut Step<'_, Delta>) {
-        let none = Text::default();
-        for (gauge, diff) in data.drain(..) {
-            let (project, gauges) = match &gauge {
-                Gauge::Running(Running { project, suite, suite_name }) => {
-                    let gauges = Gauges { running: diff, ..Gauges::default() };
-                    if *suite != Id::default() {
-                        self.add(*suite, project, suite_name, &gauges);
-                    }
-                    (project, gauges)
-                }
-                Gauge::Awaited(Awaited { project, what: AwaitedKind::Stream }) => {
-                    (project, Gauges { streams: diff, ..Gauges::default() })
-                }
-                Gauge::Awaited(Awaited { project, what: AwaitedKind::Test }) => {
-                    (project, Gauges { tests: diff, ..Gauges::default() })
-                }
-            };
-            self.add(project_scope(project), project, &none, &gauges);
-        }
-        for Named { scope, project, suite, sums } in self.deltas.drain(..) {
-            if sums != Gauges::default() {
-                step.emit(Delta { scope, project, suite, change: Change::Gauges(sums) }, 1);
+    fn flush(&mut self, step: &mut Step<'_, Result<Delta, Late>>) {
+        self.rolled.resize_with(self.groups.names.len(), Vec::new);
+        let mut tell = |scope: Id, name: ScopeName, gathered: Gathered| {
+            let change = Change::Pane(gathered.delta(&mut self.scratch));
+            step.emit(Ok(Delta { scope, name, change }), 1);
+        };
+        for Slot { suite, suite_name, group, gathered } in self.slots.drain(..) {
+            let group = &self.groups.groups[group as usize];
+            for scope in &group.scopes {
+                let panes = &mut self.rolled[*scope];
+                // There are few, and the newest is asked for most.
+                let known = panes.iter().rposition(|known| known.pane == gathered.pane);
+                let known = known.unwrap_or_else(|| {
+                    panes.push(Gathered::new(gathered.pane));
+                    panes.len() - 1
+                });
+                panes[known].add_all(&gathered);
+            }
+            if suite != Id::default() {
+                let project = Arc::clone(&group.names.project);
+                tell(suite, ScopeName { project, kind: ScopeKind::Suite, name: suite_name }, gathered);
             }
         }
-        self.slots.clear();
+        for (panes, (scope, name)) in self.rolled.iter_mut().zip(&self.groups.names) {
+            panes.drain(..).for_each(|gathered| tell(*scope, name.clone(), gathered));
+        }
+        self.index.clear();
+        self.groups.forget();
+    }
+}
+
+/// What came of a suite and group in a pane, in a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The suite; zero where there is none.
+    pub suite: Id,
+    group: GroupNames,
+    gathered: Gathered,
+    suite_name: Text,
+    due: u64,
+}
+
+impl Machine for LocalPanes {
+    type Input = AttemptFact;
+    type Output = Result<Delta, Late>;
+    type Entry = Entry;
+
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(LocalPanes::default())
     }
 
-    fn entries(&self) -> Vec<()> {
-        Vec::new()
+    fn step(&mut self, data: &mut Vec<(AttemptFact, i64)>, step: &mut Step<'_, Self::Output>) {
+        let point = step.now().next_multiple_of(LIVE_METRICS.cadence_ms);
+        self.due = point;
+        for (fact, diff) in data.drain(..) {
+            self.add(&fact, diff, step.now());
+        }
+        self.tell_late(step);
+        if point == step.now() {
+            self.flush(step);
+        } else if !self.slots.is_empty() {
+            step.wake_at(point);
+        }
     }
 
-    fn restore(&mut self, _entries: Vec<()>) -> Vec<u64> {
-        Vec::new()
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |Slot { suite, suite_name, group, gathered }: &Slot| Entry {
+            suite: *suite,
+            group: self.groups.groups[*group as usize].names.clone(),
+            gathered: gathered.clone(),
+            suite_name: Arc::clone(suite_name),
+            due: self.due,
+        };
+        let mut entries: Vec<Entry> = self.slots.iter().map(entry).collect();
+        entries.sort_by(|a, b| (a.suite, &a.group, a.gathered.pane).cmp(&(b.suite, &b.group, b.gathered.pane)));
+        entries
+    }
+
+    fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
+        for Entry { suite, group, gathered, suite_name, due } in entries {
+            self.due = due;
+            let group = self.groups.find(group);
+            self.slot(suite, &suite_name, group, gathered.pane).gathered.add_all(&gathered);
+        }
+        if self.slots.is_empty() { Vec::new() } else { vec![self.due] }
     }
 }

@@ -1,4 +1,4 @@
-//! The view `live_metrics`: the last 60 s of each project and suite, from attempts and gauges.
+//! The view `live_metrics`: the last 60 s, 10 min and hour of each scope, from attempts and gauges.
 
 use super::Runs;
 use super::runs::{announced, names, planned, streams};
@@ -12,9 +12,12 @@ use weir_schemas::outcome::Outcome;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::LIVE_METRICS;
 
-/// When an attempt is no longer in the window.
-pub fn left(at: u64) -> u64 {
-    (at / 1_000 + 1) * 1_000 + 60_000
+/// The windows: name, length in seconds, width of a pane in ms.
+pub const WINDOWS: [(&str, u64, u64); 3] = [("60s", 60, 1_000), ("10m", 600, 10_000), ("1h", 3_600, 60_000)];
+
+/// When an attempt is no longer in a window.
+pub fn left(at: u64, (_, seconds, pane): (&str, u64, u64)) -> u64 {
+    (at / pane + 1) * pane + seconds * 1_000
 }
 
 /// What the view is made of.
@@ -25,79 +28,130 @@ pub enum Datum {
     Awaited(Awaited),
 }
 
+/// Project, kind and name.
+pub type Scope = (Text, &'static str, Text);
+
 /// What a scope's row says, summed in the plainest way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     pub passed: i128,
     pub failing: i128,
     pub skipped: i128,
-    pub timed: i128,
-    pub duration_us: i128,
+    /// How many took how many µs.
+    pub durations: BTreeMap<u64, i128>,
+    pub patterns: BTreeMap<Id, i128>,
     pub running: i64,
     pub streams: i64,
     pub tests: i64,
-    pub patterns: i64,
 }
 
-pub fn expected_row((project, suite): &(Text, Text), sums: &Expected) -> Option<Row> {
-    if *sums == (Expected { patterns: sums.patterns, ..Expected::default() }) {
+impl Expected {
+    pub fn add(&mut self, outcome: Outcome, duration_us: Option<u64>, pattern: Option<Id>, count: i128) {
+        match outcome {
+            Outcome::Passed => self.passed += count,
+            Outcome::Skipped => self.skipped += count,
+            _ => self.failing += count,
+        }
+        duration_us.into_iter().for_each(|us| *self.durations.entry(us).or_default() += count);
+        pattern.into_iter().for_each(|pattern| *self.patterns.entry(pattern).or_default() += count);
+    }
+
+    /// Of all durations in order, the one at `⌈n × percent ÷ 100⌉`.
+    fn percentile(&self, percent: i128) -> Option<u64> {
+        let all: Vec<u64> = self
+            .durations
+            .iter()
+            .flat_map(|(us, count)| std::iter::repeat_n(*us, usize::try_from(*count).expect("not negative")))
+            .collect();
+        let rank = (all.len() as i128 * percent + 99) / 100;
+        all.get(usize::try_from(rank).expect("few").checked_sub(1)?).map(|us| shown(*us))
+    }
+}
+
+/// The middle of one of the 64 parts into which the numbers from a power of two to the next are divided.
+fn shown(us: u64) -> u64 {
+    if us < 128 {
+        return us;
+    }
+    let mut power: u64 = 128;
+    while us / 2 >= power {
+        power *= 2;
+    }
+    let part = power / 64;
+    us / part * part + part / 2
+}
+
+pub fn expected_row((project, kind, name): &Scope, window: usize, sums: &Expected) -> Option<Row> {
+    let (window, seconds, _) = WINDOWS[window];
+    let (completed, now) = (sums.passed + sums.failing, window == "60s");
+    if completed + sums.skipped == 0 && !(now && (sums.running, sums.streams, sums.tests) != (0, 0, 0)) {
         return None;
     }
     // Half up, in units of a millionth.
     let rounded = |n: i128, d: i128| i64::try_from((2 * n + d).div_euclid(2 * d)).expect("small");
-    let completed = sums.passed + sums.failing;
     let percent = |n: i128| if completed == 0 { None } else { Some(rounded(n * 100 * 1_000_000, completed)) };
+    let (timed, total) = sums
+        .durations
+        .iter()
+        .fold((0, 0), |(timed, total), (us, count)| (timed + count, total + count * i128::from(*us)));
     let mut row = RowWriter::default();
-    row.str(project).str(if suite.is_empty() { "project" } else { "suite" });
-    row.str(if suite.is_empty() { project } else { suite }).str("60s");
-    row.int(rounded((completed + sums.skipped) * 1_000_000, 60));
+    row.str(project).str(kind).str(name).str(window);
+    row.int(rounded((completed + sums.skipped) * 1_000_000, seconds.into()));
     row.int(percent(sums.passed).unwrap_or(100_000_000)).int(percent(sums.failing).unwrap_or(0));
-    row.opt_int((sums.timed > 0).then(|| rounded(sums.duration_us, sums.timed)));
-    row.int(sums.running).int(sums.patterns);
-    row.opt_int(suite.is_empty().then_some(sums.streams)).opt_int(suite.is_empty().then_some(sums.tests));
+    row.opt_int((timed > 0).then(|| rounded(total, timed)));
+    row.opt_uint(sums.percentile(50)).opt_uint(sums.percentile(95)).opt_uint(sums.percentile(99));
+    row.uint(sums.patterns.values().filter(|count| **count > 0).count() as u64);
+    row.opt_int((now && matches!(*kind, "project" | "suite")).then_some(sums.running));
+    row.opt_int((now && *kind == "project").then_some(sums.streams));
+    row.opt_int((now && *kind == "project").then_some(sums.tests));
     Some(row.finish(&LIVE_METRICS))
+}
+
+/// What an attempt belongs to.
+pub fn scopes(fact: &AttemptFact) -> Vec<Scope> {
+    let scope = |kind, name: &Text| (Arc::clone(&fact.names.project), kind, Arc::clone(name));
+    let suite = Some(&fact.names.suite).filter(|suite| !suite.is_empty());
+    let named =
+        [("suite", suite), ("framework", fact.origin.framework.as_ref()), ("branch", fact.origin.branch.as_ref())];
+    let others = named.into_iter().filter_map(|(kind, name)| Some(scope(kind, name?)));
+    others.chain([scope("project", &fact.names.project)]).collect()
 }
 
 /// The rows at `now`, from all updates up to then.
 pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
-    let mut scopes: BTreeMap<(Text, Text), Expected> = BTreeMap::new();
-    let mut patterns: BTreeMap<(Text, Text), BTreeMap<Id, i64>> = BTreeMap::new();
-    for (datum, _, diff) in updates {
-        let (project, suite) = match datum {
-            Datum::Fact(fact) => (&fact.names.project, &fact.names.suite),
-            Datum::Running(running) => (&running.project, &running.suite_name),
-            Datum::Awaited(awaited) => (&awaited.project, &Text::default()),
-        };
-        for scope in
-            BTreeSet::from([Text::default(), Arc::clone(suite)]).into_iter().map(|suite| (Arc::clone(project), suite))
-        {
-            let sums = scopes.entry(scope.clone()).or_default();
+    let mut rows = BTreeSet::new();
+    for (number, window) in WINDOWS.into_iter().enumerate() {
+        // The longer ones move at whole seconds.
+        let now = if number == 0 { now } else { now / 1_000 * 1_000 };
+        let mut sums: BTreeMap<Scope, Expected> = BTreeMap::new();
+        for (datum, _, diff) in updates.iter().filter(|(_, time, _)| *time <= now) {
+            let of_project = |project: &Text| (Arc::clone(project), "project", Arc::clone(project));
             match datum {
-                Datum::Running(_) => sums.running += diff,
-                Datum::Awaited(Awaited { what: AwaitedKind::Stream, .. }) => sums.streams += diff,
-                Datum::Awaited(Awaited { what: AwaitedKind::Test, .. }) => sums.tests += diff,
-                Datum::Fact(fact) if left(fact.at) > now => {
-                    match fact.outcome {
-                        Outcome::Passed => sums.passed += i128::from(*diff),
-                        Outcome::Skipped => sums.skipped += i128::from(*diff),
-                        _ => sums.failing += i128::from(*diff),
-                    }
-                    if let Some(duration_us) = fact.duration_us {
-                        sums.timed += i128::from(*diff);
-                        sums.duration_us += i128::from(*diff) * i128::from(duration_us);
-                    }
-                    if let Some(failure) = &fact.failure {
-                        *patterns.entry(scope).or_default().entry(failure.fingerprint).or_default() += diff;
+                Datum::Fact(fact) if left(fact.at, window) > now => {
+                    for scope in scopes(fact) {
+                        let pattern = fact.failure.as_ref().map(|failure| failure.fingerprint);
+                        sums.entry(scope).or_default().add(fact.outcome, fact.duration_us, pattern, i128::from(*diff));
                     }
                 }
                 Datum::Fact(_) => {}
+                Datum::Running(Running { project, suite_name, .. }) => {
+                    sums.entry(of_project(project)).or_default().running += diff;
+                    if !suite_name.is_empty() {
+                        let suite = (Arc::clone(project), "suite", Arc::clone(suite_name));
+                        sums.entry(suite).or_default().running += diff;
+                    }
+                }
+                Datum::Awaited(Awaited { project, what: AwaitedKind::Stream }) => {
+                    sums.entry(of_project(project)).or_default().streams += diff;
+                }
+                Datum::Awaited(Awaited { project, what: AwaitedKind::Test }) => {
+                    sums.entry(of_project(project)).or_default().tests += diff;
+                }
             }
         }
+        rows.extend(sums.iter().filter_map(|(scope, sums)| expected_row(scope, number, sums)));
     }
-    for (scope, counts) in patterns {
-        scopes.entry(scope).or_default().patterns = counts.values().map(|count| i64::from(*count > 0)).sum();
-    }
-    scopes.iter().filter_map(|(scope, sums)| expected_row(scope, sums)).collect()
+    rows
 }
 
 /// What is running and awaited at `time` in the runs that are running.

@@ -2,7 +2,7 @@
 
 use super::super::Tick;
 use super::admission::Judged;
-use super::live_metrics::left;
+use super::live_metrics::{WINDOWS, left};
 use super::runs::Lives;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub fn rows(updates: &[(Rejected, u64, i64)], now: u64, config: &Config) -> BTre
     rows
 }
 
-/// All that was not taken: by the decoder, by admission, of runs that had left, and attempts after their window.
+/// All that was not taken: by the decoder, by admission, of runs that had left, and attempts after every window.
 pub fn rejected(ticks: &[Tick], judged: &[Judged], lives: &Lives, facts: &Updates<AttemptFact>) -> Updates<Rejected> {
     let unreadable = ticks.iter().flat_map(|tick| {
         tick.inputs.iter().filter_map(|input| match input {
@@ -89,7 +89,7 @@ pub fn rejected(ticks: &[Tick], judged: &[Judged], lives: &Lives, facts: &Update
         .flat_map(|moment| moment.late.iter().map(|event| (refusal(event, RejectKind::Late, None), moment.at, 1)));
     let after = facts
         .iter()
-        .filter(|(fact, ..)| left(fact.at) <= fact.came)
+        .filter(|(fact, ..)| WINDOWS.into_iter().all(|window| left(fact.at, window) <= fact.came))
         .map(|(fact, at, diff)| (Rejected::Late(Late { project: Arc::clone(&fact.names.project) }), *at, *diff));
     let mut all: Updates<Rejected> = unreadable.chain(refused).chain(late).chain(after).collect();
     all.sort_by_key(|(_, at, _)| *at);
