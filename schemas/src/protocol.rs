@@ -34,7 +34,7 @@ pub fn enum_words(column: &str) -> Option<&'static [&'static str]> {
         "latest_result" => Some(&["skipped", "passed", "failed", "error", "timeout"]),
         "severity" => Some(&["info", "warning", "error"]),
         "state" => Some(&["running", "passed", "failed", "abandoned"]),
-        "scope" => Some(&["project", "suite"]),
+        "scope" => Some(&["project", "framework", "branch", "suite"]),
         _ => None,
     }
 }

@@ -78,6 +78,35 @@ withServer("the tiles show the last minute and how complete it is", {}, async ({
   await until(page, () => document.querySelector(".card .completeness").textContent === "complete");
 });
 
+withServer("the window can be switched, and a project's parts are shown in it", {}, async ({ weir, open }) => {
+  const page = await open();
+  const run = new Run("web", "r1");
+  const old = run.test(1, "failed");
+  await weir.post([...run.started(3), { ...old, timestamp: Date.now() - 120_000 }, run.test(2, "passed"), run.test(3, "passed")]);
+  const tile = (column) => page.locator(`.card .tile[data-column="${column}"] .value`);
+  await until(page, () => document.querySelector('.card .tile[data-column="success_rate"] .value')?.textContent === "100");
+  assert.equal(await page.getByRole("heading", { name: "Last 60 seconds" }).count(), 1);
+  const height = () => page.locator("section.metrics").evaluate((section) => section.getBoundingClientRect().height);
+  const before = await height();
+  await page.getByRole("button", { name: "10 min", exact: true }).click();
+  await until(page, () => document.querySelector('.card .tile[data-column="success_rate"] .value')?.textContent === "66.7");
+  assert.equal(await page.getByRole("heading", { name: "Last 10 minutes" }).count(), 1);
+  assert.equal(await page.locator(".card").count(), 1);
+  assert.equal(await height(), before, "the page is as long as before");
+  assert.equal(await page.locator(".card .completeness").textContent(), "1 open stream", "what is to come is of now");
+  for (const column of ["average_duration", "p50", "p95", "p99"]) assert.match(await tile(column).textContent(), /\d (ms|s)$/);
+
+  await page.locator(".card").click();
+  const parts = page.locator("table.suite-metrics");
+  for (const [scope, name] of [["Suites", "unit"], ["Branches", "main"], ["Frameworks", "pytest"]]) {
+    await page.getByRole("button", { name: scope, exact: true }).click();
+    await parts.locator("tbody th", { hasText: new RegExp(`^${name}$`) }).waitFor();
+    assert.match(await parts.locator("tbody tr").first().textContent(), /66.7 %/);
+  }
+  await page.getByRole("button", { name: "60 s", exact: true }).click();
+  await until(page, () => /100 %/.test(document.querySelector("table.suite-metrics tbody tr")?.textContent));
+});
+
 withServer("a project's card shows only its runs", {}, async ({ weir, open }) => {
   const page = await open();
   for (const project of ["web", "api"]) {
