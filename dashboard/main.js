@@ -6,6 +6,7 @@ import { ago, clock, counted, duration } from "./format.js";
 import { health } from "./health.js";
 import { parse } from "./router.js";
 import { Store } from "./store.js";
+import { mountErrors } from "./views/errors.js";
 import { mountMetrics } from "./views/metrics.js";
 import { mountPatterns } from "./views/patterns.js";
 import { mountPeople } from "./views/people.js";
@@ -63,7 +64,7 @@ function mount({ page: name, project, run }) {
     case "runs":
       return stack("Runs", mountMetrics(app), mountRuns(app), mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
     case "patterns":
-      return stack("Failure patterns", mountPatterns(app));
+      return stack("Failures", mountPatterns(app), mountErrors(app));
     case "people":
       return stack("People", mountPeople(app));
     case "problems":

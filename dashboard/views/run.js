@@ -4,6 +4,7 @@ import { arrowKeys, attribute, h, hide, KeyedList, text } from "../dom.js";
 import { ago, clock, commit, count, counted, DASH, duration } from "../format.js";
 import { countsOf, panel, progressBar, stateMark } from "../parts.js";
 import { elapsedMs } from "../time.js";
+import { mountCoverage } from "./coverage.js";
 import { mountMissing } from "./problems.js";
 import { mountTests } from "./tests.js";
 import { doneWords } from "./runs.js";
@@ -13,10 +14,11 @@ export function mountRun(app, { project, run }) {
   const suites = app.store.watch("suite_progress", { project, runId: run });
   const head = runHead(app, runs, project, run);
   const missing = mountMissing(app, { project, run });
+  const coverage = mountCoverage(app, { project, run });
   const tests = mountTests(app, { project, run });
   const suitePanel = suiteList(suites, (suite) => tests.ofSuite(suite));
   return {
-    element: h("div.run-page", {}, head.element, missing.element, suitePanel.element, tests.element),
+    element: h("div.run-page", {}, head.element, missing.element, suitePanel.element, tests.element, coverage.element),
     title: run,
     draw() {
       const row = runs.rows.get(JSON.stringify([project, run])) ?? null;
@@ -24,12 +26,14 @@ export function mountRun(app, { project, run }) {
       suitePanel.draw(tests.suite);
       missing.draw();
       tests.draw();
+      coverage.draw();
     },
     unmount() {
       app.store.release(runs);
       app.store.release(suites);
       missing.unmount();
       tests.unmount();
+      coverage.unmount();
     },
   };
 }

@@ -200,6 +200,31 @@ withServer("people stand with their runs and how the last one went", {}, async (
   await page.locator("button.test").waitFor();
 });
 
+withServer("what a run covers stands by flag and file, least covered first", {}, async ({ weir, open }) => {
+  const run = new Run("web", "r1");
+  const covers = (flag, path, covered, instrumented) => run.event("coverage_updated", { coverage: { flag, files: [{ path, covered, instrumented }] } });
+  await weir.post([...run.started(1), covers("unit", "src/a.js", "1-9", "1-10"), covers("unit", "src/b.js", "", "1-10")]);
+  const page = await open("/#/runs/web/r1");
+  const panel = page.locator("section.panel", { has: page.getByRole("heading", { name: "Coverage" }) });
+  await panel.getByText("src/b.js").waitFor();
+  assert.deepEqual(await panel.locator(".covered-flags .covered").allTextContents(), ["unit9 of 20 lines · 1 session45.0 %"]);
+  assert.deepEqual(await panel.locator(".covered-files .covered").allTextContents(), ["src/b.js0 of 10 lines · unit0 %", "src/a.js9 of 10 lines · unit90.0 %"]);
+  await weir.post([covers("e2e", "src/b.js", "1-10", "1-10")]);
+  await until(page, () => document.querySelectorAll(".covered-flags .covered").length === 3);
+  assert.match(await panel.locator(".covered-flags .covered").first().textContent(), /^All together19 of 20 lines.*95.0 %$/);
+});
+
+withServer("the last errors stand with their run", {}, async ({ weir, open }) => {
+  const run = new Run("web", "r1");
+  await weir.post([...run.started(2), run.test(1, "failed", { error: { type: "TypeError", message: "x is not a function" } })]);
+  const page = await open("/#/patterns");
+  const panel = page.locator("section.panel", { has: page.getByRole("heading", { name: "Last errors" }) });
+  await panel.getByText("TypeError: x is not a function").waitFor();
+  assert.equal(await panel.locator(".sub a").getAttribute("href"), "#/runs/web/r1");
+  await weir.post([run.event("result_withdrawn", { testId: "t1" })]);
+  await panel.getByText("No errors in the last days.").waitFor();
+});
+
 withServer("what was not taken stands with its reason", {}, async ({ weir, open }) => {
   const run = new Run("web", "r1");
   const [first] = run.started(1);

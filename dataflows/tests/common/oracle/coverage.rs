@@ -186,15 +186,23 @@ fn summaries(run: &Run, told: &Told) -> Vec<Summary> {
     found
 }
 
+/// Project, branch and flag.
+type BaseName = (Arc<str>, String, String);
+
+/// The percentage, when its run finished, which run, until when it is remembered.
+type Base = (i64, u64, Id, u64);
+
+/// With the branch that it is compared with, and its percentage.
+type Compared = (Summary, Option<(String, i64)>);
+
 /// The rows of `coverage_summary` from each second on at which something may have changed.
 pub fn summary_rows(config: &Config, ticks: &[Tick], lives: &Lives) -> BTreeMap<u64, Vec<Row>> {
     let moments = lives.values().flatten().map(|moment| moment.at);
     let said = ticks.iter().filter(|tick| !tick.control.is_empty()).map(|tick| tick.at);
     let seconds: BTreeSet<u64> = moments.chain(said).map(|at| at.next_multiple_of(1_000)).collect();
     let mut rows = BTreeMap::new();
-    // (percent, when it finished, which run, until when it is remembered), by project, branch and flag.
-    let mut bases: BTreeMap<(Arc<str>, String, String), (i64, u64, Id, u64)> = BTreeMap::new();
-    let mut before: BTreeMap<(Id, String), (Summary, Option<(String, i64)>)> = BTreeMap::new();
+    let mut bases: BTreeMap<BaseName, Base> = BTreeMap::new();
+    let mut before: BTreeMap<(Id, String), Compared> = BTreeMap::new();
     for now in seconds {
         bases.retain(|_, base| base.3 > now);
         let mut after = BTreeMap::new();
