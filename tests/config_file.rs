@@ -116,9 +116,7 @@ fn every_key_can_come_from_the_environment() {
         for (key, value) in keys.as_table().expect("is a section") {
             let text = match value {
                 toml::Value::String(text) => text.clone(),
-                toml::Value::Array(list) => {
-                    list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", ")
-                }
+                toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", "),
                 other => other.to_string(),
             };
             let name = format!("WEIR_{section}_{key}").to_uppercase();
