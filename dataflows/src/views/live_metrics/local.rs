@@ -40,9 +40,13 @@ pub struct LocalPanes {
     late: Map<Id, usize>,
     late_counts: Vec<(Text, i64)>,
     scratch: Scratch,
-    /// The next cadence point, at which it is told.
+    /// The next cadence point, at which it is told, and its pane.
     due: u64,
+    due_pane: u64,
 }
+
+/// Panes of a window that may have something at a cadence point, at most.
+const PLACES: u64 = 64;
 
 /// What came of a suite, framework and branch in a pane.
 struct Slot {
@@ -179,34 +183,57 @@ fn same(a: &Origin, b: &Origin) -> bool {
 impl LocalPanes {
     fn add(&mut self, fact: &AttemptFact, diff: i64, now: u64) {
         let at = fact.at.min(now);
-        let Some(level) = WINDOWS.iter().position(|window| !window.passed(at, now)) else {
+        let Some(pane) = self.pane(at, now) else {
             // What came in time and is taken back, or comes to count again, after its window was never late.
             if LONGEST.passed(fact.at, fact.came) {
                 self.add_late(&fact.names.project, diff);
             }
             return;
         };
-        let window = WINDOWS[level];
-        let pane = WINDOWS[0].pane(window.begin(window.pane(at)));
         let group = self.groups.of(&fact.origin);
         self.slot(fact.names.suite_id, &fact.names.suite, group, pane).gathered.add(fact, diff);
     }
 
+    /// The pane of an attempt that ended at `at`; `None`: it has left every window.
+    fn pane(&self, at: u64, now: u64) -> Option<u64> {
+        let pane = WINDOWS[0].pane(at);
+        // Most are young: no more is asked of them.
+        if self.due_pane < pane + WINDOWS[0].seconds() {
+            return Some(pane);
+        }
+        let window = WINDOWS.iter().find(|window| !window.passed(at, now))?;
+        Some(WINDOWS[0].pane(window.begin(window.pane(at))))
+    }
+
     /// What came of a suite and group in a pane.
     fn slot(&mut self, suite: Id, suite_name: &Text, group: u32, pane: u64) -> &mut Slot {
-        // At the next cadence point a window has 62 panes; what is older is the first in a pane of the next window, and so
-        // has a place of its own there.
-        let age = |window: &Window| window.pane(self.due) - window.pane(WINDOWS[0].begin(pane));
-        let places = (0..).step_by(64).zip(&WINDOWS);
-        let place = places.map(|(first, window)| (first, age(window))).find(|(_, age)| *age < 64);
-        let place = place.map(|(first, age)| first | age).expect("what has passed every window was not taken");
-        let place = group << 8 | u32::try_from(place).expect("small");
+        let place = group << 8 | self.place(pane);
         let slots = &mut self.slots;
         let slot = *self.index.get_or_insert_with((suite, place), || {
             slots.push(Slot { suite, suite_name: Arc::clone(suite_name), group, gathered: Gathered::new(pane) });
             slots.len() - 1
         });
         &mut self.slots[slot]
+    }
+
+    /// A small number for a pane, another for each.
+    ///
+    /// At the next cadence point a window has 62 panes; what is older is the first in a pane of the next window, and so has a
+    /// place of its own there.
+    fn place(&self, pane: u64) -> u32 {
+        let young = self.due_pane - pane;
+        if young < PLACES {
+            return u32::try_from(young).expect("small");
+        }
+        let age = |window: &Window| window.pane(self.due) - window.pane(WINDOWS[0].begin(pane));
+        let places = (PLACES..).step_by(64).zip(WINDOWS[1..].iter().map(age));
+        let place = places.into_iter().find(|(_, age)| *age < PLACES).map(|(first, age)| first | age);
+        u32::try_from(place.expect("what has left every window was not taken")).expect("small")
+    }
+
+    fn begin(&mut self, due: u64) {
+        self.due = due;
+        self.due_pane = WINDOWS[0].pane(due);
     }
 
     fn add_late(&mut self, project: &Text, diff: i64) {
@@ -281,7 +308,7 @@ impl Machine for LocalPanes {
 
     fn step(&mut self, data: &mut Vec<(AttemptFact, i64)>, step: &mut Step<'_, Self::Output>) {
         let point = step.now().next_multiple_of(LIVE_METRICS.cadence_ms);
-        self.due = point;
+        self.begin(point);
         for (fact, diff) in data.drain(..) {
             self.add(&fact, diff, step.now());
         }
@@ -308,7 +335,7 @@ impl Machine for LocalPanes {
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for Entry { suite, group, gathered, suite_name, due } in entries {
-            self.due = due;
+            self.begin(due);
             let group = self.groups.find(group);
             self.slot(suite, &suite_name, group, gathered.pane).gathered.add_all(&gathered);
         }

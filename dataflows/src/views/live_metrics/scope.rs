@@ -246,6 +246,9 @@ impl Kept {
 
 /// The first level whose window still holds a pane of the shortest one, and the level's pane that it belongs to.
 fn place(pane: u64, now: u64) -> Option<(usize, u64)> {
+    if WINDOWS[0].expiry(pane) > now {
+        return Some((0, pane));
+    }
     let at = WINDOWS[0].begin(pane);
     let level = WINDOWS.iter().position(|window| !window.passed(at, now))?;
     Some((level, WINDOWS[level].pane(at)))
