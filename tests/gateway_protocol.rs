@@ -470,6 +470,11 @@ async fn queries_page_through_a_view_and_say_what_is_wrong() {
     let (_, some) = get(address, "/v1/views/missing?project=project1&run=run0&run=run2").await;
     let wanted = |row: &&Vec<Value>| row[0] == "project1" && (row[1] == "run0" || row[1] == "run2");
     assert_eq!(some["rows"], json!(expected.iter().filter(wanted).collect::<Vec<_>>()));
+    // A channel may have a view's name, and more views than that one.
+    for view in VIEWS {
+        let (head, page) = get(address, &format!("/v1/views/{}?limit=1", view.name)).await;
+        assert!(head.starts_with("HTTP/1.1 200") && page["view"] == view.name, "{}: {head} {page}", view.name);
+    }
     for (path, status, code) in [
         ("/v1/views/nope", "404", "unknown_view"),
         ("/v1/views/missing?colour=red", "400", "unknown_filter"),

@@ -64,8 +64,8 @@ pub(crate) async fn rows(
     })?;
     let Parameters(pairs) = pairs.map_err(|error| bad_request("invalid_query", error.body_text()))?;
     let page = Page::read(pairs, gateway.hub.config().snapshot_rows_max)?;
-    let query = Query::new(view.name, page.filters)
-        .map_err(|error| bad_request(QueryError::code(&error), error.to_string()))?;
+    let query =
+        Query::of_view(view, page.filters).map_err(|error| bad_request(QueryError::code(&error), error.to_string()))?;
     if !gateway.hub.head().live {
         return Err(HttpError::unavailable("recovering", "the server is not live yet: it replays its log", 1));
     }

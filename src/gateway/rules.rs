@@ -73,7 +73,7 @@ async fn held(
     let mut filters: Filters = vec![("kind".to_owned(), kinds.iter().map(|kind| (*kind).to_owned()).collect())];
     filters.extend(projects.map(|projects| ("project".to_owned(), projects)));
     let query =
-        Query::new(RULES.name, filters).map_err(|error| bad_request(QueryError::code(&error), error.to_string()))?;
+        Query::of_view(&RULES, filters).map_err(|error| bad_request(QueryError::code(&error), error.to_string()))?;
     if !gateway.hub.head().live {
         return Err(HttpError::unavailable("recovering", "the server is not live yet: it replays its log", 1));
     }

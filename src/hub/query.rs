@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_schemas::protocol::FILTER_NAMES;
 use weir_schemas::row::{Row, write_json_str};
-use weir_schemas::view::{VIEWS, View, view};
+use weir_schemas::view::{VIEWS, View, view, view_index};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// At most so many values in one filter.
@@ -147,7 +147,23 @@ impl Query {
         if candidates.is_empty() {
             return Err(QueryError::UnknownChannel { name: channel.to_owned() });
         }
-        let fields = canonical(channel, filters, &candidates)?;
+        Query::over(channel, &candidates, filters)
+    }
+
+    /// Finds out what one view with filters means, also where a channel has its name.
+    ///
+    /// # Errors
+    /// As [`Query::new`].
+    ///
+    /// # Panics
+    /// When the view is not among `VIEWS`.
+    pub fn of_view(view: &'static View, filters: Filters) -> Result<Query, QueryError> {
+        let index = view_index(view.name).expect("it is one of the views");
+        Query::over(view.name, &[(index, view)], filters)
+    }
+
+    fn over(channel: &str, candidates: &[(usize, &'static View)], filters: Filters) -> Result<Query, QueryError> {
+        let fields = canonical(channel, filters, candidates)?;
         let (mut views, mut excluded) = (Vec::new(), Vec::new());
         for (index, view) in candidates.iter().copied() {
             let mut filter = Filter::default();
@@ -170,14 +186,14 @@ impl Query {
         }
         if views.is_empty() {
             let names: Vec<&str> = fields.values().map(|field| field.name.as_str()).collect();
-            return Err(not_applicable(names.join(", "), channel, &candidates));
+            return Err(not_applicable(names.join(", "), channel, candidates));
         }
         let text = canonical_text(&fields);
         let filter_id = format!("{:016x}", xxh3_64(text.as_bytes()));
         let name = format!("{channel}:{filter_id}");
         Ok(Query {
             channel: channel.into(),
-            hash: xxh3_128(format!("{channel}\n{text}").as_bytes()),
+            hash: xxh3_128(format!("{channel}\n{}\n{text}", candidates.len()).as_bytes()),
             name: name.into(),
             filter_id: filter_id.into(),
             views,

@@ -274,7 +274,8 @@ impl Logs {
         streams
     }
 
-    /// How many tests of a project came, by the bindings, when their window of the live metrics was over.
+    /// How many tests of a project came, by the bindings, when their last window of the live metrics was over: that of an hour,
+    /// in panes of a minute.
     pub(crate) fn late(&self, project: &str) -> i64 {
         let (mut bindings, mut events) = (self.bindings.reader(&[0]).unwrap(), self.events.reader(&[0; 4]).unwrap());
         let (mut entries, mut records) = (Vec::new(), Vec::new());
@@ -289,7 +290,7 @@ impl Logs {
                     let event = decode_event(&record.payload, &Limits::default()).unwrap();
                     let of = (event.stream_id.to_string(), event.version);
                     if &*event.metadata.project == project && seen.insert(of) {
-                        let left = (event.timestamp.0.min(binding.tick) / 1_000 + 1) * 1_000 + 60_000;
+                        let left = (event.timestamp.0.min(binding.tick) / 60_000 + 1) * 60_000 + 3_600_000;
                         late += i64::from(left <= binding.tick);
                     }
                 }
