@@ -51,7 +51,7 @@ enum Command {
     Watch(watch::Args),
     /// Say that results of a machine or a time say nothing about the code
     Incident(incident::Args),
-    /// Put, remove and list alert, flaky and mask rules
+    /// Put, remove and list alert, flaky and mask rules (kept, not yet applied)
     Rule(rule::Args),
     /// Check a configuration file and report every problem
     CheckConfig(check_config::Args),
