@@ -4,7 +4,7 @@ import { attribute, h, hide, KeyedList, text } from "../dom.js";
 import { count, counted, percent } from "../format.js";
 import { moreButton, panel } from "../parts.js";
 
-const STEP = 20;
+const STEP = 5;
 /** The flag of all flags together. */
 const ALL = "*";
 

@@ -18,7 +18,7 @@ export function mountRun(app, { project, run }) {
   const tests = mountTests(app, { project, run });
   const suitePanel = suiteList(suites, (suite) => tests.ofSuite(suite));
   return {
-    element: h("div.run-page", {}, head.element, missing.element, suitePanel.element, tests.element, coverage.element),
+    element: h("div.run-page", {}, head.element, missing.element, suitePanel.element, coverage.element, tests.element),
     title: run,
     draw() {
       const row = runs.rows.get(JSON.stringify([project, run])) ?? null;
