@@ -105,7 +105,7 @@ async fn run_client(
     seen: Arc<Mutex<Seen>>,
     end: watch::Receiver<u64>,
 ) -> Came {
-    let (mut cuts, mut time, mut whim) = (0, status.subscribe(), Whim::default());
+    let (mut cuts, mut time, mut whim, mut stayed) = (0, status.subscribe(), Whim::default(), false);
     let over = |fold: &Fold| fold.time >= *end.borrow() && fold.whole();
     while !over(&fold) {
         let visit = fold.visit(address, whim.messages(&mut rng), |fold| {
@@ -115,8 +115,11 @@ async fn run_client(
         });
         visit.await.expect("the server stays");
         whim.after(&fold);
-        if rng.random_range(0..4) == 0 {
-            let until = fold.time + rng.random_range(0..3 * RING_S * 1_000 / 2);
+        // Once it stays away for longer than the ring reaches, whatever the dice say.
+        let long = std::mem::replace(&mut stayed, true);
+        if !long || rng.random_range(0..4) == 0 {
+            let longest = 3 * RING_S * 1_000 / 2;
+            let until = fold.time + if long { rng.random_range(0..longest) } else { longest };
             time.wait_for(|status| status.time >= until).await.expect("the server stays");
         }
     }
