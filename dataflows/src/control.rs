@@ -5,7 +5,7 @@
 //! that depends on rules takes them as one more input and applies those of a tick before its data (`time.md`, D5).
 //!
 //! # Invariants
-//! One worker decides, so all agree. A project has at most [`RULES_MAX`] of each kind; one more is refused.
+//! One worker decides, so all agree. A project has at most [`RULES_MAX`] of each kind and [`MASKS_MAX`] masks; one more is refused.
 //!
 //! # Cost
 //! O(rules) memory a worker; nothing an event.
@@ -27,6 +27,16 @@ use weir_schemas::view::RULES;
 
 /// Rules of one kind that a project may have.
 pub const RULES_MAX: usize = 1_000;
+/// Masks that a project may have: each is tried on every failure, and holds up to half a megabyte a worker.
+pub const MASKS_MAX: usize = 64;
+
+/// How many rules of a kind a project may have.
+const fn rules_max(kind: ControlKind) -> usize {
+    match kind {
+        ControlKind::Mask => MASKS_MAX,
+        _ => RULES_MAX,
+    }
+}
 
 /// A control record as it comes in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,11 +129,9 @@ impl Controls {
         }
         if !self.held.contains_key(&name) {
             let count = self.counts.get(&(name.0, name.1.clone())).copied().unwrap_or(0);
-            if count >= RULES_MAX {
-                return Some(format!(
-                    "there are {RULES_MAX} rules of kind {} already; remove one first",
-                    name.0.as_str()
-                ));
+            let max = rules_max(name.0);
+            if count >= max {
+                return Some(format!("there are {max} rules of kind {} already; remove one first", name.0.as_str()));
             }
             self.count(&name, 1);
         }

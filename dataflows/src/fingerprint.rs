@@ -7,12 +7,15 @@
 //! its own type ("pkg.SomeError: text"), that is taken off, so both ways of reporting it meet. The message that is kept is
 //! what the error said, or what its stack says first; empty when it said nothing.
 //!
+//! What a project says to mask ([`rules`]) is masked first, in the lines of the message, once a type before them is taken off; type
+//! and frame are not touched by it.
+//!
 //! # Invariants
 //! `kind` and `pattern` are what is hashed (with the frame), so the same fingerprint always has the same pattern.
 //! [`VERSION`] is part of the hash: change it with any change of the rules.
 //!
 //! # Cost
-//! Linear in the text, of which the first 8 KiB and 64 lines of stack are looked at; no regular expressions.
+//! Linear in the text, of which the first 8 KiB and 64 lines of stack are looked at; no regular expressions but a project's own.
 
 mod frame;
 mod mask;
@@ -20,7 +23,9 @@ pub mod rules;
 
 use crate::facts::Failure;
 use crate::input::{ErrorText, Text};
+use regex::Regex;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use weir_schemas::id::Id;
 use weir_schemas::limits::cut;
@@ -29,9 +34,9 @@ use weir_schemas::outcome::Outcome;
 /// The version of the rules.
 pub const VERSION: u32 = 1;
 
-/// What bounds the recognition; rules of a project's own belong here.
+/// What bounds the recognition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct Bounds {
     /// Bytes of message and of stack that are looked at.
     pub text_bytes: usize,
     /// Lines of the stack that are looked at.
@@ -42,22 +47,22 @@ pub struct Rules {
     pub message_bytes: usize,
 }
 
-impl Default for Rules {
+impl Default for Bounds {
     fn default() -> Self {
-        Rules { text_bytes: 8 << 10, stack_lines: 64, pattern_bytes: 1 << 10, message_bytes: 1 << 10 }
+        Bounds { text_bytes: 8 << 10, stack_lines: 64, pattern_bytes: 1 << 10, message_bytes: 1 << 10 }
     }
 }
 
-/// Recognises a failure by the rules for everyone.
+/// Recognises a failure by the rules for everyone and, before them, the masks of its project, in their order.
 #[must_use]
-pub fn failure(error: &ErrorText, outcome: Outcome) -> Failure {
-    Rules::default().failure(error, outcome)
+pub fn failure(error: &ErrorText, outcome: Outcome, masks: &[&Regex]) -> Failure {
+    Bounds::default().failure(error, outcome, masks)
 }
 
-impl Rules {
+impl Bounds {
     /// Recognises a failure; of which event it is the caller says.
     #[must_use]
-    pub fn failure(&self, error: &ErrorText, outcome: Outcome) -> Failure {
+    pub fn failure(&self, error: &ErrorText, outcome: Outcome, masks: &[&Regex]) -> Failure {
         let stack = error.stack.as_deref().unwrap_or_default();
         let message = if error.message.trim().is_empty() { first_text(stack) } else { &error.message };
         let text = read(head(message, self.text_bytes));
@@ -79,7 +84,7 @@ impl Rules {
         };
         let frame = frame::first_project_frame(head(stack, self.text_bytes).lines().take(self.stack_lines));
         let frame = frame.or(text.frame).map(|frame| masked(&frame)).unwrap_or_default();
-        let pattern = pattern(&lines, self.pattern_bytes);
+        let pattern = pattern(&lines, self.pattern_bytes, masks);
         let pattern = if pattern.is_empty() && kind.is_empty() { outcome.as_str().to_owned() } else { pattern };
         Failure {
             fingerprint: hash(&kind, &pattern, &frame),
@@ -151,14 +156,14 @@ fn read(text: &str) -> Read {
 }
 
 /// Masks the lines and drops those that say the same again.
-fn pattern(lines: &[String], bytes: usize) -> String {
+fn pattern(lines: &[String], bytes: usize, masks: &[&Regex]) -> String {
     let mut seen = BTreeSet::new();
     let mut pattern = String::new();
     for line in lines {
         if pattern.len() > bytes {
             break;
         }
-        let line = masked(line);
+        let line = masked(&without(line, masks));
         if line.bytes().any(|byte| byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'%')
             && !seen.contains(&line)
         {
@@ -170,6 +175,17 @@ fn pattern(lines: &[String], bytes: usize) -> String {
         }
     }
     cut(&pattern, bytes).into_owned()
+}
+
+/// The line with `%` for whatever one of the masks matches, one mask after the other.
+fn without<'t>(line: &'t str, masks: &[&Regex]) -> Cow<'t, str> {
+    let mut line = Cow::Borrowed(line);
+    for mask in masks {
+        if let Cow::Owned(shorter) = mask.replace_all(&line, "%") {
+            line = Cow::Owned(shorter);
+        }
+    }
+    line
 }
 
 fn masked(text: &str) -> String {
@@ -234,7 +250,7 @@ mod tests {
             stack: stack.map(Text::from),
             ..ErrorText::default()
         };
-        failure(&error, Outcome::Failed)
+        failure(&error, Outcome::Failed, &[])
     }
 
     #[test]
@@ -286,6 +302,25 @@ mod tests {
     fn long_texts_are_bounded() {
         let failure = error(&"ä1 ".repeat(100_000), None, None);
         assert!(failure.message.len() <= 1 << 10 && failure.pattern.len() <= 1 << 10);
+    }
+
+    fn pattern_of(message: &str, masks: &[&str]) -> (String, String) {
+        let masks: Vec<Regex> = masks.iter().map(|mask| rules::compile(mask).expect("compiles")).collect();
+        let error = ErrorText { message: Text::from(message), ..ErrorText::default() };
+        let failure = failure(&error, Outcome::Failed, &masks.iter().collect::<Vec<_>>());
+        (failure.kind.to_string(), failure.pattern.to_string())
+    }
+
+    #[test]
+    fn masks_of_a_project_go_first_in_their_order_and_leave_the_type_alone() {
+        let said = "OrderError: order eu-west/abc was lost on shard blue\nat last";
+        let of = |masks: &[&str]| pattern_of(said, masks).1;
+        assert_eq!(of(&[]), "order eu-west/abc was lost on shard blue\nat last");
+        assert_eq!(of(&[r"order \S+", r"shard \w+"]), "% was lost on %\nat last");
+        assert_eq!(of(&["abc", "eu-west/%"]), "order % was lost on shard blue\nat last", "one after the other");
+        assert_eq!(of(&["eu-west/%", "abc"]), "order eu-west/% was lost on shard blue\nat last");
+        assert_eq!(pattern_of(said, &["OrderError", ".+"]), ("OrderError".to_owned(), "%".to_owned()));
+        assert_eq!(of(&["(order) (?P<n>[a-z]+)"]), "%-west/abc was lost on shard blue\nat last", "`%` is no template");
     }
 
     proptest! {

@@ -2,14 +2,19 @@
 //!
 //! Contract: [`compile`] makes the regular expression of a [`MaskRule`](weir_schemas::control::MaskRule); whoever takes a rule
 //! in asks it first, so every mask that holds compiles. An expression that matches the empty text is refused: it would match
-//! everywhere.
+//! everywhere. [`Masks`] are those that hold, as an operator keeps them: a failure is recognised by the masks of its own tick, and
+//! those that came before a change stay as they were, since their texts are not kept.
 //!
 //! # Cost
 //! Matching is linear in the text whatever the expression, which has no look-around and no back-references. A compiled one is
 //! [`PROGRAM_BYTES_MAX`] at most, and as much again while it is used.
 
+use crate::control::Rule;
 use regex::{Regex, RegexBuilder};
-use weir_schemas::control::ControlChange;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_schemas::control::{ControlChange, ControlRecord, MaskRule};
 
 /// Bytes of a compiled expression, at most.
 pub const PROGRAM_BYTES_MAX: usize = 256 << 10;
@@ -67,10 +72,86 @@ pub fn check(change: &ControlChange) -> Result<(), BadPattern> {
     }
 }
 
+/// The masks that hold.
+#[derive(Clone, Debug, Default)]
+pub struct Masks(BTreeMap<String, BTreeMap<MaskKey, Mask>>);
+
+/// In which order the masks of a project are applied: by their order and their ids; what is a project's own goes after what is
+/// everyone's where both are the same.
+type MaskKey = (u32, String);
+
+#[derive(Clone, Debug)]
+struct Mask {
+    record: Arc<ControlRecord>,
+    regex: Regex,
+}
+
+/// A set of masks as it is written down.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MaskEntries(Vec<Arc<ControlRecord>>);
+
+impl Masks {
+    /// Takes a tick's changes of masks, in any order; what is no mask is none of its business.
+    ///
+    /// # Panics
+    /// When an expression does not compile: whoever takes rules in asks [`check`] first.
+    pub fn apply(&mut self, changes: &mut [(Rule, i64)]) {
+        // What leaves goes first: what comes in the same tick may have its name.
+        changes.sort_by_key(|(_, diff)| *diff);
+        for (rule, diff) in changes {
+            if let ControlChange::Mask(mask) = &rule.record.change {
+                if *diff < 0 { self.remove(&rule.record, mask) } else { self.insert(&rule.record, mask) }
+            }
+        }
+    }
+
+    fn insert(&mut self, record: &Arc<ControlRecord>, mask: &MaskRule) {
+        let regex = compile(&mask.pattern).expect("a mask was compiled before it was taken");
+        let of_project = self.0.entry(record.project.clone()).or_default();
+        of_project.insert((mask.order, record.id.clone()), Mask { record: Arc::clone(record), regex });
+    }
+
+    fn remove(&mut self, record: &ControlRecord, mask: &MaskRule) {
+        if let Some(of_project) = self.0.get_mut(&record.project) {
+            of_project.remove(&(mask.order, record.id.clone()));
+            if of_project.is_empty() {
+                self.0.remove(&record.project);
+            }
+        }
+    }
+
+    /// The masks for a project, in the order in which they are applied.
+    #[must_use]
+    pub fn of(&self, project: &str) -> Vec<&Regex> {
+        // Nearly always there are none.
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let own = (!project.is_empty()).then(|| self.0.get(project)).flatten();
+        let mut masks: Vec<_> = [self.0.get(""), own].into_iter().flatten().flatten().collect();
+        masks.sort_by_key(|(key, _)| *key);
+        masks.into_iter().map(|(_, mask)| &mask.regex).collect()
+    }
+
+    /// All masks, to be written down.
+    #[must_use]
+    pub fn entries(&self) -> MaskEntries {
+        MaskEntries(self.0.values().flat_map(BTreeMap::values).map(|mask| Arc::clone(&mask.record)).collect())
+    }
+
+    /// The masks that were written down, compiled anew.
+    #[must_use]
+    pub fn restored(entries: MaskEntries) -> Masks {
+        let mut masks = Masks::default();
+        let mut rules: Vec<_> = entries.0.into_iter().map(|record| (Rule { peer: 0, record }, 1)).collect();
+        masks.apply(&mut rules);
+        masks
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_schemas::control::MaskRule;
 
     #[test]
     fn what_compiles_matches_what_it_says() {
@@ -99,5 +180,33 @@ mod tests {
             let mask = |pattern: &str| ControlChange::Mask(MaskRule { pattern: pattern.to_owned(), order: 0 });
             assert!(check(&mask(pattern)).is_err());
         }
+    }
+
+    fn rule(project: &str, id: &str, order: u32, pattern: &str) -> Rule {
+        let change = ControlChange::Mask(MaskRule { pattern: pattern.to_owned(), order });
+        let (project, id) = (project.to_owned(), id.to_owned());
+        Rule { peer: 0, record: Arc::new(ControlRecord { project, id, change, said_at: 0, said_by: String::new() }) }
+    }
+
+    fn of(masks: &Masks, project: &str) -> Vec<String> {
+        masks.of(project).into_iter().map(|regex| regex.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_project_has_its_own_masks_and_those_for_everyone_by_order_and_id() {
+        let mut masks = Masks::default();
+        let [a, b] = [rule("web", "b", 1, "x"), rule("", "a", 1, "y")];
+        let [c, d] = [rule("web", "a", 2, "z"), rule("web", "a", 1, "w")];
+        masks.apply(&mut [(a.clone(), 1), (b, 1), (c, 1), (d, 1)]);
+        assert_eq!(of(&masks, "web"), ["y", "w", "x", "z"]);
+        assert_eq!((of(&masks, "app"), of(&masks, "")), (vec!["y".to_owned()], vec!["y".to_owned()]));
+        assert_eq!(of(&Masks::restored(masks.entries()), "web"), ["y", "w", "x", "z"]);
+        // Said again within a tick by somebody else: the new word comes before the old one leaves.
+        let mut again = rule("web", "b", 1, "v");
+        masks.apply(&mut [(again.clone(), 1), (a, -1)]);
+        assert_eq!(of(&masks, "web"), ["y", "w", "v", "z"]);
+        again.peer = 1;
+        masks.apply(&mut [(again, -1)]);
+        assert_eq!(of(&masks, "web"), ["y", "w", "z"]);
     }
 }

@@ -2,9 +2,10 @@
 
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
 use super::{Change, ResultInput, ResultOutput};
-use crate::control::Incidents;
+use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
+use crate::fingerprint::rules::{MaskEntries, Masks};
 use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Text, Withdraws};
 use crate::keyed::{Machine, Step, reuse};
 use crate::map::Map;
@@ -56,6 +57,7 @@ pub(super) struct Results {
     runs: Map<Id, RunTests>,
     writer: RowWriter,
     incidents: Incidents,
+    masks: Masks,
     /// A tick's events with their positions, while they are put in order.
     events: Vec<(Position, Arc<Event>)>,
     /// The tests touched in the running tick, in the order of their first touch; empty between ticks.
@@ -137,7 +139,8 @@ impl Results {
         let failure = outcome.fails().then(|| {
             let silent = ErrorText::default();
             let (event_name, stream) = (event.name().map(Arc::clone).unwrap_or_default(), &event.origin.stream_name);
-            let failure = fingerprint::failure(event.error().map_or(&silent, |error| error), outcome);
+            let masks = self.masks.of(&event.origin.project);
+            let failure = fingerprint::failure(event.error().map_or(&silent, |error| error), outcome, &masks);
             Arc::new(Failure { event: event_name, stream: Arc::clone(stream), ..failure })
         });
         let covered = self.incidents.cover(&event.origin.project, event.origin.worker.as_deref(), event.at.min(now));
@@ -308,11 +311,11 @@ impl Machine for Results {
     }
 
     fn step(&mut self, data: &mut Vec<(ResultInput, i64)>, step: &mut Step<'_, ResultOutput>) {
-        let (mut withdrawals, mut phases, mut projects) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut withdrawals, mut phases, mut rules) = (Vec::new(), Vec::new(), Vec::<(Rule, i64)>::new());
         let mut events = std::mem::take(&mut self.events);
         for (input, diff) in data.drain(..) {
             match input {
-                ResultInput::Rule(rule) => projects.extend(self.incidents.apply(&rule, diff)),
+                ResultInput::Rule(rule) => rules.push((rule, diff)),
                 ResultInput::Event(event) => events.push((event.position, event)),
                 ResultInput::Withdrawal { event, .. } => {
                     if let Some(Withdraws::Event(id)) = event.withdrawal() {
@@ -322,6 +325,9 @@ impl Machine for Results {
                 ResultInput::Phase(change) => phases.push((change.run, change.phase)),
             }
         }
+        let projects: BTreeSet<Text> =
+            rules.iter().filter_map(|(rule, diff)| self.incidents.apply(rule, *diff)).collect();
+        self.masks.apply(&mut rules);
         if !projects.is_empty() {
             self.cover(&projects);
         }
@@ -345,7 +351,7 @@ impl Machine for Results {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Incidents(self.incidents.clone())];
+        let mut entries = vec![Entry::Incidents(self.incidents.clone()), Entry::Masks(self.masks.entries())];
         for (run, tests) in self.runs.sorted() {
             entries.push(Entry::Run { run: *run, withdrawn: tests.withdrawn.clone(), ended_at: tests.ended_at });
             entries.extend(tests.tests.sorted().into_iter().map(|(id, slot)| Entry::Test {
@@ -361,6 +367,7 @@ impl Machine for Results {
         for entry in entries {
             match entry {
                 Entry::Incidents(incidents) => self.incidents = incidents,
+                Entry::Masks(masks) => self.masks = Masks::restored(masks),
                 Entry::Run { run, withdrawn, ended_at } => {
                     let tests = self.runs.get_or_insert_with(run, RunTests::default);
                     (tests.withdrawn, tests.ended_at) = (withdrawn, ended_at);
@@ -374,10 +381,11 @@ impl Machine for Results {
     }
 }
 
-/// The state of results in a snapshot. Incidents and a run's own entry are on every worker.
+/// The state of results in a snapshot. Incidents, masks and a run's own entry are on every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Entry {
     Incidents(Incidents),
+    Masks(MaskEntries),
     Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
     Test { run: Id, id: Id, test: Box<Test> },
 }

@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! What the run's eviction takes away has the cause `evicted` and takes no attempt fact back. A withdrawal by event id goes
-//! to all workers and is remembered while the run is. What an incident covers does not count while the incident holds.
+//! to all workers and is remembered while the run is. What an incident covers does not count while the incident holds. A failure is
+//! recognised by the masks that hold at its tick, and stays as it was recognised.
 //!
 //! # Cost
 //! One look-up of the run and one of the test an event; a row is encoded before and after a change. State: about 400 bytes
@@ -73,7 +74,7 @@ enum ResultInput {
     },
     /// Boxed: rare, and larger than the others.
     Phase(Box<PhaseChange>),
-    /// An incident comes to hold, or ceases to.
+    /// An incident or a mask comes to hold, or ceases to.
     Rule(Rule),
 }
 
@@ -122,10 +123,11 @@ pub fn results<'s>(
         ResultInput::Phase(change) => change.peer,
         ResultInput::Rule(rule) => rule.peer,
     });
-    let incidents = rules.flat_map(|(rule, time, diff)| {
-        matches!(rule.record.change, ControlChange::Incident(_)).then_some((ResultInput::Rule(rule), time, diff))
+    let rules = rules.flat_map(|(rule, time, diff)| {
+        let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
+        ours.then_some((ResultInput::Rule(rule), time, diff))
     });
-    let output = keyed("Results", events.concat(phases).concat(incidents), pact, config.until, Results::default());
+    let output = keyed("Results", events.concat(phases).concat(rules), pact, config.until, Results::default());
     split(output)
 }
 

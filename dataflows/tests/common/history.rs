@@ -149,11 +149,25 @@ fn said(at: u64, dice: &mut Dice) -> ControlRecord {
         4..=6 => ControlChange::Removed(ControlKind::Incident),
         _ => match dice.roll(3) {
             0 => ControlChange::Flaky(FlakyRule { flips: 2, ..FlakyRule::default() }),
-            1 => ControlChange::Mask(MaskRule { pattern: "row".to_owned(), order: 1 }),
-            _ => ControlChange::Removed(ControlKind::Flaky),
+            1 => {
+                let pattern = ["row", "expected [a-z%]+", "no [a-z]+"][usize::try_from(dice.roll(3)).expect("small")];
+                ControlChange::Mask(MaskRule {
+                    pattern: pattern.to_owned(),
+                    order: u32::try_from(dice.roll(2)).expect("small"),
+                })
+            }
+            _ => ControlChange::Removed([ControlKind::Flaky, ControlKind::Mask][usize::from(dice.one_in(2))]),
         },
     };
-    let project = if dice.one_in(5) { "app" } else { "web" };
+    // An incident is one project's; a rule can be everyone's.
+    let everyone = dice.one_in(5) && change.kind() != ControlKind::Incident;
+    let project = if everyone {
+        ""
+    } else if dice.one_in(5) {
+        "app"
+    } else {
+        "web"
+    };
     let id = format!("i{}", dice.roll(2));
     ControlRecord { project: project.to_owned(), id, change, said_at: at, said_by: String::new() }
 }
@@ -343,7 +357,7 @@ fn timestamp(at: u64, dice: &mut Dice) -> Timestamp {
 static RIVALS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let bucket = |message: &str| {
         let error = ErrorText { message: message.into(), kind: Some("IOError".into()), ..ErrorText::default() };
-        fingerprint::failure(&error, Outcome::Failed).fingerprint.0 % 256
+        fingerprint::failure(&error, Outcome::Failed, &[]).fingerprint.0 % 256
     };
     let letter = |n: u32| char::from(b'a' + u8::try_from(n % 26).expect("small"));
     let words = (0..26 * 26 * 26).map(|n| format!("no {}{}{} here", letter(n), letter(n / 26), letter(n / 676)));

@@ -8,7 +8,7 @@ use weir_schemas::outcome::Outcome;
 
 fn fingerprint(text: &str) -> Id {
     let error = ErrorText { message: text.into(), ..ErrorText::default() };
-    failure(&error, Outcome::Failed).fingerprint
+    failure(&error, Outcome::Failed, &[]).fingerprint
 }
 
 #[test]

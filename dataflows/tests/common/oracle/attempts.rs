@@ -1,6 +1,9 @@
 //! What the events of a run say of its tests, attempt by attempt.
 
+use super::super::Tick;
+use super::control::masks;
 use super::runs::{Lives, Run};
+use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::facts::{AttemptFact, Failure};
@@ -38,6 +41,8 @@ pub struct Attempt {
     covered: bool,
     /// The events that say how it ended and are not withdrawn.
     pub said: Vec<At>,
+    /// Why it failed, if it did.
+    failure: Option<Failure>,
 }
 
 impl Attempt {
@@ -60,16 +65,24 @@ impl Attempt {
         self.worst()?.1.duration_us.or_else(|| self.said.iter().find_map(|(_, event)| event.duration_us))
     }
 
-    /// Why it failed, if it did: by the worst failure that has something to say.
     pub fn failure(&self) -> Option<Failure> {
+        self.failure.clone()
+    }
+
+    /// By the worst failure that has something to say, and the masks that held when that came.
+    fn recognised(&self, ticks: &[Tick]) -> Option<Failure> {
         let worst = self.worst().filter(|(_, event)| event.outcome.is_some_and(Outcome::fails))?;
         let told = |(_, event): &&At| {
             event.outcome.is_some_and(Outcome::fails) && event.error().is_some_and(|e| !e.message.is_empty())
         };
         let best = self.said.iter().filter(told).map(|(_, event)| event.outcome).max();
-        let (_, event) = self.said.iter().filter(told).find(|(_, event)| Some(event.outcome) == best).unwrap_or(worst);
+        let (tick, event) =
+            self.said.iter().filter(told).find(|(_, event)| Some(event.outcome) == best).unwrap_or(worst);
         let nothing = ErrorText::default();
-        let failure = fingerprint::failure(event.error().map_or(&nothing, |error| error), event.outcome.expect("told"));
+        let masks = masks(ticks, &event.origin.project, *tick);
+        let masks: Vec<&Regex> = masks.iter().collect();
+        let error = event.error().map_or(&nothing, |error| error);
+        let failure = fingerprint::failure(error, event.outcome.expect("told"), &masks);
         let (stream, event) = (Arc::clone(&event.origin.stream_name), Arc::clone(event.name().expect("it fails")));
         Some(Failure { event, stream, ..failure })
     }
@@ -103,7 +116,7 @@ impl Test {
 }
 
 /// All tests that count, by identity, but for what incidents cover.
-pub fn tests(events: &[At], incidents: &[Incident]) -> BTreeMap<Id, Test> {
+pub fn tests(events: &[At], incidents: &[Incident], ticks: &[Tick]) -> BTreeMap<Id, Test> {
     let by_event = |(_, event): &At| match event.withdrawal() {
         Some(Withdraws::Event(id)) => Some(id),
         _ => None,
@@ -114,7 +127,12 @@ pub fn tests(events: &[At], incidents: &[Incident]) -> BTreeMap<Id, Test> {
         by_test.entry(event.1.test().unwrap_or_default()).or_default().push(event);
     }
     by_test.remove(&Id::default());
-    by_test.into_iter().filter_map(|(id, events)| test(events, &withdrawn, incidents).map(|test| (id, test))).collect()
+    let tests = by_test.into_iter().filter_map(|(id, events)| Some((id, test(events, &withdrawn, incidents)?)));
+    let mut tests: BTreeMap<Id, Test> = tests.collect();
+    for attempt in tests.values_mut().flat_map(|test| &mut test.attempts) {
+        attempt.failure = attempt.recognised(ticks);
+    }
+    tests
 }
 
 fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>, incidents: &[Incident]) -> Option<Test> {
@@ -141,6 +159,7 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>, incidents: &[Incident]) 
             begun: false,
             covered: false,
             said: Vec::new(),
+            failure: None,
         });
         match event.outcome {
             None => attempt.begun = true,

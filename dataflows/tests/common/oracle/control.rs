@@ -1,6 +1,7 @@
 //! What people have said that holds at a time: rules and incidents, and the view `rules`.
 
 use super::super::Tick;
+use regex::Regex;
 use std::collections::BTreeMap;
 use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, Incident};
 use weir_schemas::row::{Row, RowWriter};
@@ -31,6 +32,19 @@ pub fn incidents(ticks: &[Tick], project: &str, time: u64) -> Vec<Incident> {
         _ => None,
     };
     holding(ticks, time).into_values().filter_map(of).collect()
+}
+
+/// The masks for a project that hold at `time`, in their order; everyone's before its own of the same order and id.
+pub fn masks(ticks: &[Tick], project: &str, time: u64) -> Vec<Regex> {
+    let of = |(record, _): (&ControlRecord, u64)| match &record.change {
+        ControlChange::Mask(mask) if record.project.is_empty() || record.project == project => {
+            Some((mask.order, record.id.clone(), record.project.clone(), Regex::new(&mask.pattern).expect("checked")))
+        }
+        _ => None,
+    };
+    let mut masks: Vec<_> = holding(ticks, time).into_values().filter_map(of).collect();
+    masks.sort_by(|(a, b, c, _), (d, e, f, _)| (a, b, c).cmp(&(d, e, f)));
+    masks.into_iter().map(|(.., regex)| regex).collect()
 }
 
 /// The rows of the view `rules`.

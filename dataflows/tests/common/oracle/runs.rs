@@ -89,7 +89,7 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
             state.events.extend(came.iter().cloned());
         }
         if let Some(state) = run.as_mut().filter(|_| news || said.is_some_and(|tick| tick.at == now)) {
-            state.tests = tests(&state.events, &incidents(ticks, &names(state).0, now));
+            state.tests = tests(&state.events, &incidents(ticks, &names(state).0, now), ticks);
             news = true;
         }
         let Some(state) = &mut run else { continue };
