@@ -50,9 +50,10 @@ function patternRow(app, patterns) {
   const last = h("span.number.num.last");
   const button = h("button.pattern", { type: "button", "aria-expanded": "false", onclick: () => toggle() },
     amount, h("span.pattern-what", {}, kind, pattern), h("span.number.tests", {}, tests, h("span.visually-hidden", {}, " tests")), first, last, icon("chevron"));
+  const spread = h("p.spread");
   const sampleTest = h("p.sample-test");
   const sampleMessage = h("pre.error-text", { tabindex: 0, "aria-label": "Sample message" });
-  const more = h("div.details", { hidden: true }, sampleTest, sampleMessage);
+  const more = h("div.details", { hidden: true }, spread, sampleTest, sampleMessage);
   function toggle() {
     more.hidden = !more.hidden;
     attribute(button, "aria-expanded", String(!more.hidden));
@@ -66,11 +67,23 @@ function patternRow(app, patterns) {
       attribute(amount, "data-zero", !value("count_10m"));
       text(kind, [app.project === null ? value("project") : null, value("type")].filter(Boolean).join(" · "));
       text(pattern, value("pattern"));
-      text(tests, `${value("tests_capped") ? "≥ " : ""}${count(value("tests"))}`);
+      text(tests, `${value("capped") ? "≥ " : ""}${count(value("tests"))}`);
       text(first, clock(value("first_seen_at"), now));
       text(last, ago(value("last_seen_at"), now));
+      attribute(amount, "data-trend", value("trend"));
+      attribute(amount, "title", value("trend") === "steady" ? null : `${value("trend")}: against the 50 minutes before`);
+      text(spread, spreadOf(value));
       text(sampleTest, `For example ${value("sample_test") ?? "an unnamed test"}:`);
       text(sampleMessage, value("sample_message"));
     },
   };
+}
+
+/** In how many places it was seen, and what these have in common. */
+function spreadOf(value) {
+  const least = value("capped") ? "at least " : "";
+  const places = [counted(value("runs"), "run"), counted(value("users"), "user"), counted(value("workers"), "worker")]
+    .map((place) => least + place).join(", ");
+  const common = value("common").length > 0 ? `; all with ${value("common").join(", ")}` : "";
+  return `${count(value("count_1h"))} in the last hour, ${count(value("count_24h"))} in 24 hours, in ${places}${common}.`;
 }

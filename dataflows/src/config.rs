@@ -77,7 +77,7 @@ impl Default for Config {
             late_memory_ms: 30 * DAY,
             stream_gaps: 64,
             rejects: 10_000,
-            failure_patterns: 100,
+            failure_patterns: 1_000,
             patterns_held: 16_384,
             pattern_occurrences: 10_000,
             pattern_memory_ms: 30 * DAY,

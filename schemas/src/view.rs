@@ -260,11 +260,16 @@ pub const LIVE_METRICS: View = View {
     ],
 };
 
-/// The failure patterns of each project that occurred within 24 h: the first 100 by count in 10 minutes, then by when
-/// they were last seen. `tests` is exact up to 10,000; `tests_capped` says that there are more.
+/// The failure patterns of each project that occurred within 24 h: the first 1,000 by count in 10 minutes, then by when
+/// they were last seen.
+///
+/// `count_10m` `count_1h` `count_24h`: failed attempts. `trend`: the last 10 minutes against the 50 before, `rising` (at least three,
+/// and more than twice as often), `falling` (less than half as often as at least three), else `steady`. `tests` `runs` `users`
+/// `workers`: how many different ones in 24 h, exact up to 10,000 occurrences; `capped` says that there may be more. `common`: what
+/// all occurrences share, of branch, framework and worker, as `branch=main`; empty while `capped`. The sample is of the first one.
 pub const FAILURE_PATTERNS: View = View {
     name: "failure_patterns",
-    version: 1,
+    version: 2,
     channel: "error_stream",
     key: 2,
     cadence_ms: 1_000,
@@ -274,8 +279,15 @@ pub const FAILURE_PATTERNS: View = View {
         column("pattern", Kind::Str),
         column("type", Kind::Str),
         column("count_10m", Kind::Int),
+        column("count_1h", Kind::Int),
+        column("count_24h", Kind::Int),
+        column("trend", Kind::Enum),
         column("tests", Kind::Int),
-        column("tests_capped", Kind::Bool),
+        column("runs", Kind::Int),
+        column("users", Kind::Int),
+        column("workers", Kind::Int),
+        column("capped", Kind::Bool),
+        column("common", Kind::List),
         column("first_seen_at", Kind::Time),
         column("last_seen_at", Kind::Time),
         column("sample_test", Kind::Str),

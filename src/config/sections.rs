@@ -157,7 +157,7 @@ impl Default for Engine {
             error_memory: Period::from_days(7),
             coverage_memory: Period::from_days(30),
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
-            failure_patterns: 100,
+            failure_patterns: 1_000,
             patterns_held: 16_384,
             users: 10_000,
             user_memory: Period::from_days(7),

@@ -181,6 +181,8 @@ withServer("failures come together as patterns", {}, async ({ weir, open }) => {
   assert.match(await pattern.textContent(), /TimeoutError.*timed out after %/);
   await pattern.click();
   assert.match(await page.locator(".error-text").textContent(), /timed out after \d0000 ms/);
+  assert.equal(await page.locator(".amount").getAttribute("data-trend"), "rising");
+  assert.match(await page.locator(".spread").textContent(), /^3 in the last hour, 3 in 24 hours, in 1 run, /);
 });
 
 withServer("people stand with their runs and how the last one went", {}, async ({ weir, open }) => {

@@ -33,7 +33,7 @@ expect live_metrics
 + ["web","suite","unit","60s",0.016667,100,0,null,null,null,null,0,0,null,null]
 - withdrawn ["web","suite","unit","60s",0.033333,50,50,null,null,null,null,1,0,null,null]
 expect failure_patterns
-- withdrawn ["web","945a87491ffb9fb15850dcf2ce7abb57","no route to host","",1,1,false,900,900,"a","no route to host"]
+- withdrawn ["web","945a87491ffb9fb15850dcf2ce7abb57","no route to host","",1,1,1,"steady",1,1,0,1,false,["worker=w1"],900,900,"a","no route to host"]
 
 say
 {"project":"web","id":"w1-network","change":{"removed":"incident"},"saidAt":2500,"saidBy":"ann"}
@@ -59,4 +59,4 @@ expect live_metrics
 - ["web","suite","unit","60s",0.016667,100,0,null,null,null,null,0,0,null,null]
 + ["web","suite","unit","60s",0.033333,50,50,null,null,null,null,1,0,null,null]
 expect failure_patterns
-+ ["web","945a87491ffb9fb15850dcf2ce7abb57","no route to host","",1,1,false,900,900,"a","no route to host"]
++ ["web","945a87491ffb9fb15850dcf2ce7abb57","no route to host","",1,1,1,"steady",1,1,0,1,false,["worker=w1"],900,900,"a","no route to host"]

@@ -18,9 +18,11 @@
 //! Ties are broken by the fingerprint. What is shown as a sample is the first kept occurrence, so it stands still.
 //!
 //! # Cost
-//! A pattern holds at most `pattern_occurrences` occurrences of 56 bytes, 64 messages, 62 panes of 10 s and 62 of 24 min.
+//! A pattern holds at most `pattern_occurrences` occurrences of 72 bytes, 64 messages, 62 panes of 10 s, of 1 min and of 24 min,
+//! and what its occurrences differ in.
 
 pub mod pattern;
+mod shared;
 
 use crate::config::Config;
 use crate::context::Context;
@@ -100,6 +102,7 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
             came: fact.came,
         },
         names: fact.names,
+        origin: fact.origin,
         failure,
     })
 }

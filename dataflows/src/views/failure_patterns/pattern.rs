@@ -1,9 +1,9 @@
 //! The state of each failure pattern, and its row.
 //!
-//! Contract: takes failing attempts, counts them in 10 min, keeps those of the last 24 h one by one up to a configured
+//! Contract: takes failing attempts, counts them in 10 min and 1 h, keeps those of the last 24 h one by one up to a configured
 //! number, and emits the pattern's [`Candidate`] at cadence points. What comes above that number is *folded*: counted in
-//! panes of 24 min with the first and last time, so that `tests` becomes a lower bound and `first_seen_at` and
-//! `last_seen_at` follow a withdrawal only when its pane empties.
+//! panes of 24 min with the first and last time, so that the numbers of tests, runs, users and workers become lower bounds, what all
+//! have in common is unknown, and `first_seen_at` and `last_seen_at` follow a withdrawal only when its pane empties.
 //!
 //! What finds no room (`crate::room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
 //! its pattern got in is not the pattern's, unless it came to count again since.
@@ -16,9 +16,10 @@
 //! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
 
 use super::OTHER;
+use super::shared::Shared;
 use crate::config::Config;
 use crate::facts::Failure;
-use crate::input::{Names, Text};
+use crate::input::{Names, Origin, Text};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
 use crate::room::{Entry, Room};
@@ -27,7 +28,7 @@ use crate::window::{Agenda, Panes, Window};
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
@@ -36,6 +37,8 @@ use weir_schemas::view::FAILURE_PATTERNS;
 
 /// The window of `count_10m`.
 pub const RECENT: Window = Window::of(600_000);
+/// The window of `count_1h`.
+pub const HOUR: Window = Window::of(3_600_000);
 /// The window of a pattern's occurrences.
 pub const DAY: Window = Window::of(86_400_000);
 /// Messages kept of a pattern.
@@ -52,6 +55,8 @@ pub struct Occurrence {
     pub failure: Arc<Failure>,
     /// The names of the test.
     pub names: Arc<Names>,
+    /// Where it ran.
+    pub origin: Arc<Origin>,
 }
 
 impl Occurrence {
@@ -117,10 +122,16 @@ pub struct Pattern {
     kind: Text,
     recent: Panes<i64>,
     count: i64,
+    hour: Panes<i64>,
+    of_hour: i64,
     day: Panes<Folded>,
     folded: i64,
-    kept: BTreeSet<Key>,
-    tests: BTreeMap<Id, u32>,
+    /// Written down beside the pattern: a key is no word.
+    #[serde(skip)]
+    kept: BTreeMap<Key, Arc<Origin>>,
+    /// Follows from those kept.
+    #[serde(skip)]
+    shared: Shared,
     /// In the order of their keys.
     samples: Vec<(Key, Sample)>,
     sample: Sample,
@@ -159,10 +170,12 @@ impl Pattern {
             kind: Arc::clone(&occurrence.failure.kind),
             recent: Panes::default(),
             count: 0,
+            hour: Panes::default(),
+            of_hour: 0,
             day: Panes::default(),
             folded: 0,
-            kept: BTreeSet::new(),
-            tests: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            shared: Shared::default(),
             samples: Vec::new(),
             sample: Sample::default(),
             first_expired_at: None,
@@ -175,9 +188,9 @@ impl Pattern {
     }
 
     /// Takes an occurrence in; says when to look at the pattern again.
-    fn add(&mut self, occurrence: &Occurrence, now: u64, limit: usize) -> [Option<u64>; 2] {
+    fn add(&mut self, occurrence: &Occurrence, now: u64, limit: usize) -> [Option<u64>; 3] {
         let key = occurrence.key;
-        let mut expiries = [None; 2];
+        let mut expiries = [None; 3];
         if !RECENT.passed(key.at, now) {
             let pane = RECENT.pane(key.at);
             let (count, new) = self.recent.pane(pane);
@@ -185,11 +198,19 @@ impl Pattern {
             self.count += 1;
             expiries[0] = new.then(|| RECENT.expiry(pane));
         }
+        if !HOUR.passed(key.at, now) {
+            let pane = HOUR.pane(key.at);
+            let (count, new) = self.hour.pane(pane);
+            *count += 1;
+            self.of_hour += 1;
+            expiries[1] = new.then(|| HOUR.expiry(pane));
+        }
         let pane = DAY.pane(key.at);
         let (folded, new) = self.day.pane(pane);
-        expiries[1] = new.then(|| DAY.expiry(pane));
-        if self.kept.len() < limit && self.kept.insert(key) {
-            *self.tests.entry(key.test).or_default() += 1;
+        expiries[2] = new.then(|| DAY.expiry(pane));
+        if self.kept.len() < limit && !self.kept.contains_key(&key) {
+            self.kept.insert(key, Arc::clone(&occurrence.origin));
+            self.shared.add(&key, &occurrence.origin);
             if self.samples.len() < SAMPLES {
                 let Names { test, test_name, .. } = &*occurrence.names;
                 let test = Arc::clone(if test_name.is_empty() { test } else { test_name });
@@ -213,7 +234,7 @@ impl Pattern {
     fn has(&self, occurrence: &Occurrence) -> bool {
         let pane = DAY.pane(occurrence.key.at);
         let folded = || self.day.iter().any(|(number, folded)| number == pane && folded.count > 0);
-        self.kept.contains(&occurrence.key) || occurrence.key.came >= self.since && self.folded > 0 && folded()
+        self.kept.contains_key(&occurrence.key) || occurrence.key.came >= self.since && self.folded > 0 && folded()
     }
 
     /// Takes an occurrence back that was taken in and is in the 24 h.
@@ -224,6 +245,10 @@ impl Pattern {
             *self.recent.pane(RECENT.pane(key.at)).0 -= 1;
             self.count -= 1;
         }
+        if !HOUR.passed(key.at, now) {
+            *self.hour.pane(HOUR.pane(key.at)).0 -= 1;
+            self.of_hour -= 1;
+        }
         if !self.forget_kept(&key) {
             self.day.pane(DAY.pane(key.at)).0.count -= 1;
             self.folded -= 1;
@@ -232,17 +257,10 @@ impl Pattern {
 
     /// Removes an occurrence that is kept one by one; says whether it was.
     fn forget_kept(&mut self, key: &Key) -> bool {
-        if !self.kept.remove(key) {
-            return false;
-        }
+        let Some(origin) = self.kept.remove(key) else { return false };
+        self.shared.remove(key, &origin);
         if let Ok(index) = self.samples.binary_search_by_key(key, |(key, _)| *key) {
             self.samples.remove(index);
-        }
-        if let Some(count) = self.tests.get_mut(&key.test) {
-            *count -= 1;
-            if *count == 0 {
-                self.tests.remove(&key.test);
-            }
         }
         true
     }
@@ -251,7 +269,10 @@ impl Pattern {
         while let Some((_, count)) = self.recent.expire(RECENT, now) {
             self.count -= count;
         }
-        while let Some(key) = self.kept.first().copied().filter(|key| DAY.passed(key.at, now)) {
+        while let Some((_, count)) = self.hour.expire(HOUR, now) {
+            self.of_hour -= count;
+        }
+        while let Some(key) = self.kept.keys().next().copied().filter(|key| DAY.passed(key.at, now)) {
             self.forget_kept(&key);
             self.expired(key.at);
         }
@@ -269,9 +290,9 @@ impl Pattern {
 
     fn candidate(&mut self, fingerprint: Id, writer: &mut RowWriter) -> Option<Candidate> {
         let folded = || self.day.iter().map(|(_, folded)| folded).filter(|folded| folded.count > 0);
-        let kept_last_at = self.kept.last().map(|key| key.at);
+        let kept_last_at = self.kept.keys().next_back().map(|key| key.at);
         let last_seen_at = kept_last_at.into_iter().chain(folded().map(|folded| folded.last_at)).max()?;
-        let kept_first_at = self.kept.first().map(|key| key.at);
+        let kept_first_at = self.kept.keys().next().map(|key| key.at);
         let first_seen_at = [self.first_expired_at, kept_first_at]
             .into_iter()
             .flatten()
@@ -285,7 +306,9 @@ impl Pattern {
             _ => writer.str(&self.project).str(&fingerprint.to_string()),
         };
         writer.str(&self.pattern).str(&self.kind);
-        writer.int(self.count).uint(self.tests.len() as u64).bool(self.folded > 0);
+        let (of_day, capped) = (self.kept.len() as i64 + self.folded, self.folded > 0);
+        writer.int(self.count).int(self.of_hour).int(of_day).str(trend(self.count, self.of_hour));
+        self.shared.write(writer, capped);
         writer.opt_uint(first_seen_at).uint(last_seen_at).str(&self.sample.test).str(&self.sample.message);
         let row = writer.finish(&FAILURE_PATTERNS);
         Some(Candidate { count: Reverse(self.count), last_seen_at: Reverse(last_seen_at), fingerprint, row })
@@ -336,7 +359,7 @@ impl Patterns {
         let Some(pattern) = pattern else {
             return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
         };
-        let mut times = [None; 2];
+        let mut times = [None; 3];
         for _ in 0..diff {
             times = pattern.add(occurrence, now, limit);
         }
@@ -387,6 +410,16 @@ impl Patterns {
     }
 }
 
+/// Whether it comes more often in the last 10 minutes than in the 50 before: at least three, and more than twice as often.
+fn trend(recent: i64, of_hour: i64) -> &'static str {
+    let before = of_hour - recent; // In five times as long.
+    match () {
+        () if recent >= 3 && 5 * recent > 2 * before => "rising",
+        () if before >= 3 && 10 * recent < before => "falling",
+        () => "steady",
+    }
+}
+
 /// When a pattern that has left the view is forgotten.
 fn forget_at(pattern: &Pattern, config: &Config) -> u64 {
     pattern.news_at.saturating_add(config.pattern_memory_ms).next_multiple_of(FAILURE_PATTERNS.cadence_ms)
@@ -395,7 +428,7 @@ fn forget_at(pattern: &Pattern, config: &Config) -> u64 {
 impl Machine for Patterns {
     type Input = Occurrence;
     type Output = PatternOutput;
-    type Entry = ((Id, Id), Pattern);
+    type Entry = ((Id, Id), Pattern, Vec<(Key, Arc<Origin>)>);
 
     #[cfg(test)]
     fn fresh(&self) -> Option<Self> {
@@ -417,20 +450,27 @@ impl Machine for Patterns {
     }
 
     fn entries(&self) -> Vec<Self::Entry> {
-        self.patterns.sorted().into_iter().map(|(id, pattern)| (*id, pattern.clone())).collect()
+        let kept = |pattern: &Pattern| pattern.kept.iter().map(|(key, origin)| (*key, Arc::clone(origin))).collect();
+        self.patterns.sorted().into_iter().map(|(id, pattern)| (*id, pattern.clone(), kept(pattern))).collect()
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
-        for (id, pattern) in entries {
+        for (id, mut pattern, kept) in entries {
+            (pattern.kept, pattern.shared) = (BTreeMap::new(), Shared::default());
+            for (key, origin) in kept {
+                pattern.shared.add(&key, &origin);
+                pattern.kept.insert(key, origin);
+            }
             self.room.restore(pattern.group);
             let memory = (pattern.shown.is_none() && pattern.due == 0).then(|| forget_at(&pattern, &self.config));
             if memory.is_some() {
                 self.room.rest(pattern.group, pattern.news_at, id.1);
             }
             let recent = pattern.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
+            let hour = pattern.hour.iter().map(|(pane, _)| HOUR.expiry(pane));
             let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane));
             let due = (pattern.due > 0).then_some(pattern.due);
-            for time in recent.chain(day).chain(due).chain(memory) {
+            for time in recent.chain(hour).chain(day).chain(due).chain(memory) {
                 self.agenda.add(time, id);
             }
             self.patterns.insert(id, pattern);

@@ -26,7 +26,8 @@ type Held<'a> = BTreeMap<(Text, Id, usize), Vec<Lived<'a>>>;
 
 /// All that the view looks at in an attempt.
 fn occurrence(fact: &AttemptFact) -> impl Ord + '_ {
-    (&fact.names, fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came, &fact.failure)
+    let attempt = (fact.names.run_id, fact.names.test_or_zero(), fact.attempt);
+    (&fact.names, fact.at, attempt, fact.came, &fact.failure, &fact.origin)
 }
 
 /// Additions and removals put together, but those of one tick that leave everything as it was.
@@ -117,6 +118,31 @@ fn remembered(lives: &[Lived<'_>], now: u64, memory: u64) -> Option<u64> {
     expired.into_iter().filter(|(leaves, _)| *leaves > since).map(|(_, at)| at).min()
 }
 
+/// From `trend` to `common`: how many in the last 10 minutes and in the 50 before.
+fn write_differences(row: &mut RowWriter, there: &[&AttemptFact], (recent, before): (usize, usize)) {
+    let average = before as f64 / 5.0;
+    row.str(if recent >= 3 && recent as f64 > 2.0 * average {
+        "rising"
+    } else if before >= 3 && (recent as f64) < average / 2.0 {
+        "falling"
+    } else {
+        "steady"
+    });
+    let said = |of: fn(&AttemptFact) -> Option<&Text>| there.iter().map(|fact| of(fact)).collect::<BTreeSet<_>>();
+    let tests: BTreeSet<Id> = there.iter().map(|fact| fact.names.test_or_zero()).collect();
+    let runs: BTreeSet<Id> = there.iter().map(|fact| fact.names.run_id).collect();
+    let [users, workers] = [said(|fact| fact.origin.user.as_ref()), said(|fact| fact.origin.worker.as_ref())];
+    row.uint(tests.len() as u64).uint(runs.len() as u64);
+    row.uint(users.iter().flatten().count() as u64).uint(workers.iter().flatten().count() as u64).bool(false);
+    let [branches, frameworks] = [said(|fact| fact.origin.branch.as_ref()), said(|f| f.origin.framework.as_ref())];
+    let common = [("branch", branches), ("framework", frameworks), ("worker", workers)].into_iter();
+    let common = common.filter_map(|(name, said)| match Vec::from_iter(said)[..] {
+        [Some(one)] => Some(format!("{name}={one}")),
+        _ => None,
+    });
+    row.list(common.collect::<Vec<_>>().iter().map(String::as_str));
+}
+
 /// The rows at `now`, from all updates up to then.
 pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> BTreeSet<Row> {
     let (mut projects, mut others): (BTreeMap<Text, Vec<_>>, Vec<Row>) = Default::default();
@@ -130,8 +156,8 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
             .collect();
         there.sort_by_key(|fact| (fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came));
         let [Some(first), Some(last)] = [there.first(), there.last()] else { continue };
-        let count = there.iter().filter(|fact| left(fact.at, 600_000) > now).count();
-        let tests: BTreeSet<Id> = there.iter().map(|fact| fact.names.test_or_zero()).collect();
+        let within = |window| there.iter().filter(|fact| left(fact.at, window) > now).count();
+        let (count, of_hour) = (within(600_000), within(HOUR));
         let seen_at =
             remembered(&lives, now, config.pattern_memory_ms).map_or(first.at, |expired| expired.min(first.at));
         let failure = first.failure.as_ref().expect("filtered");
@@ -140,7 +166,9 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
             OTHER => row.str(&project).str("other").str("other").str(""),
             _ => row.str(&project).str(&fingerprint.to_string()).str(&failure.pattern).str(&failure.kind),
         };
-        row.uint(count as u64).uint(tests.len() as u64).bool(false).uint(seen_at).uint(last.at);
+        row.uint(count as u64).uint(of_hour as u64).uint(there.len() as u64);
+        write_differences(&mut row, &there, (count, of_hour - count));
+        row.uint(seen_at).uint(last.at);
         let names = &first.names;
         row.str(if names.test_name.is_empty() { &names.test } else { &names.test_name }).str(&failure.message);
         if fingerprint == OTHER {
