@@ -73,7 +73,7 @@ function patternRow(app, patterns) {
       attribute(amount, "data-trend", value("trend"));
       attribute(amount, "title", value("trend") === "steady" ? null : `${value("trend")}: against the 50 minutes before`);
       text(spread, spreadOf(value));
-      text(sampleTest, `For example ${value("sample_test") ?? "an unnamed test"}:`);
+      text(sampleTest, `For example ${value("sample_test") ?? "a run that failed by itself"}:`);
       text(sampleMessage, value("sample_message"));
     },
   };

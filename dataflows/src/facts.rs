@@ -29,10 +29,10 @@ pub struct RowChange {
 /// What a view renders to.
 pub type Rows<'s> = Collection<'s, RowChange>;
 
-/// One ended attempt of one test.
+/// One ended attempt of one test, or a failure of a run itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptFact {
-    /// Which attempt, from 1.
+    /// Which attempt, from 1; 0: the run itself, and no test, failed.
     pub attempt: u32,
     /// When it ended, in epoch ms, already clamped to the tick at which it came.
     pub at: u64,

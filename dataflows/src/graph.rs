@@ -15,6 +15,7 @@ use crate::input::{Input, Refusal};
 use crate::keyed::{Collection, Updates};
 use crate::output::{Outputs, Sink};
 use crate::results::results;
+use crate::run_failures::{self, RunFailure, run_failures};
 use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
@@ -86,10 +87,20 @@ fn render<'s>(
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
     let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
+    let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
+    let failures_of_runs = run_failures(config, run_events, phases.clone(), control.rules.clone());
+    let (failures_of_runs, failing_runs) = fork("FailingRuns", failures_of_runs, |output| match output {
+        RunFailure::OfRun(of_run) => Some(*of_run),
+        _ => None,
+    });
+    let (failures_of_runs, refused_failures) = fork("RefusedFailures", failures_of_runs, |output| match output {
+        RunFailure::Refused(refusal) => Some(Arc::clone(refusal)),
+        _ => None,
+    });
     let results = results(config, passed, phases.clone(), control.rules.clone());
     let (coverage, coverage_summary) =
         coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
-    let refusals = refusals.concat(results.refusals).concat(control.refusals);
+    let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(refused_failures);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
@@ -98,12 +109,16 @@ fn render<'s>(
             SuiteOutput::Row(row) => Ok((row, time, diff)),
             SuiteOutput::Missing(row) => Err((row, time, diff)),
         });
-    let runs = run_progress::render(config, lives, of_runs);
+    let runs = run_progress::render(config, lives, of_runs, failing_runs);
     let (runs, of_users) = fork("RunsOfUsers", runs, |output| match output {
         RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
         _ => None,
     });
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
+    let failures = failures.concat(failures_of_runs.flat_map(|(output, time, diff)| match output {
+        RunFailure::Fact(fact) => Some((fact, time, diff)),
+        _ => None,
+    }));
 
     let mut outputs = Outputs::new();
     outputs.add(&RULES, control.rows);

@@ -10,7 +10,7 @@
 //! # Cost
 //! At most one look-up an event, none while events of one stream follow each other.
 
-use crate::input::{Event, Position, Text, Withdraws};
+use crate::input::{Event, Position, Text};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -85,10 +85,6 @@ pub struct RunNote {
     pub max_attempts: Option<u32>,
     /// Suites begun and ended, in order of position.
     pub suites: Vec<SuiteMark>,
-    /// Failures of the run itself: a setup, an error or a timeout that names no test.
-    pub broken: Vec<Id>,
-    /// Event ids that were withdrawn.
-    pub withdrawn: Vec<Id>,
 }
 
 /// What a run says that it will be.
@@ -155,8 +151,6 @@ impl Notes {
         self.last = 0;
         self.notes.drain(..).map(|mut note| {
             note.suites.sort_unstable();
-            note.broken.sort_unstable();
-            note.withdrawn.sort_unstable();
             Arc::new(note)
         })
     }
@@ -183,8 +177,6 @@ impl RunNote {
             announced: None,
             max_attempts: None,
             suites: Vec::new(),
-            broken: Vec::new(),
-            withdrawn: Vec::new(),
         }
     }
 
@@ -223,14 +215,6 @@ impl RunNote {
                 });
                 if !ended {
                     self.max_attempts = self.max_attempts.max(event.max_attempts());
-                }
-            }
-            EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test().is_none() => {
-                self.broken.push(event.id);
-            }
-            EventType::ResultWithdrawn => {
-                if let Some(Withdraws::Event(id)) = event.withdrawal() {
-                    self.withdrawn.push(id);
                 }
             }
             _ => {}

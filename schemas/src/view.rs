@@ -266,7 +266,8 @@ pub const LIVE_METRICS: View = View {
 /// `count_10m` `count_1h` `count_24h`: failed attempts. `trend`: the last 10 minutes against the 50 before, `rising` (at least three,
 /// and more than twice as often), `falling` (less than half as often as at least three), else `steady`. `tests` `runs` `users`
 /// `workers`: how many different ones in 24 h, exact up to 10,000 occurrences; `capped` says that there may be more. `common`: what
-/// all occurrences share, of branch, framework and worker, as `branch=main`; empty while `capped`. The sample is of the first one.
+/// all occurrences share, of branch, framework and worker, as `branch=main`; empty while `capped`.
+/// Failures of a run itself (a setup, an error without a test) are occurrences of no test. The sample is of the first one.
 pub const FAILURE_PATTERNS: View = View {
     name: "failure_patterns",
     version: 2,
@@ -345,11 +346,12 @@ pub const COVERAGE_SUMMARY: View = View {
     ],
 };
 
-/// The newest errors of each project (500), one row a failed attempt: by the event of which the message is shown. `at` is when it
+/// The newest errors of each project (500), one row a failed attempt, or failure of a run itself (a setup, an error without a
+/// test: then `test` and `attempt` are null): by the event of which the message is shown. `at` is when it
 /// ended; `outcome`: `failed` `error` `timeout`; `test_name` is the test's name, `test` its id.
 pub const ERROR_STREAM: View = View {
     name: "error_stream",
-    version: 1,
+    version: 2,
     channel: "error_stream",
     key: 3,
     cadence_ms: 250,

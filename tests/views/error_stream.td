@@ -30,3 +30,21 @@ advance 3000
 advance 608400000
 expect error_stream
 - evicted ["web","s1","2",950,"error","error",null,"no route to host","945a87491ffb9fb15850dcf2ce7abb57","a","adds","unit","r1",2,null,null,null,"w1",[]]
+
+# A setup that failed is an error of the run itself; it leaves while its machine is said to be broken.
+ingest
+{"eventId":"setup","eventType":"setup_failed","streamId":"s9","version":1,"timestamp":608400900,"correlationId":"r9","data":{"error":{"message":"no space left on device","type":"IOError"}},"metadata":{"project":"web","worker":"w9"}}
+advance 608401000
+expect error_stream
++ ["web","s9","setup",608400900,"error","error","IOError","no space left on device","739b4be536e55f5153e6d23cd5c55234",null,null,null,"r9",null,null,null,null,"w9",[]]
+expect run_progress
++ ["web","r9","running",null,null,null,null,null,0,0,0,0,0,0,0,608400900,608400900,1,1,null,null,null]
+expect failure_patterns
++ ["web","739b4be536e55f5153e6d23cd5c55234","no space left on device","IOError",1,1,1,"steady",0,1,0,1,false,["worker=w9"],608400900,608400900,null,"no space left on device"]
+say
+{"project":"web","id":"disk","change":{"incident":{"worker":"w9"}}}
+advance 608402000
+expect error_stream
+- withdrawn ["web","s9","setup",608400900,"error","error","IOError","no space left on device","739b4be536e55f5153e6d23cd5c55234",null,null,null,"r9",null,null,null,null,"w9",[]]
+expect failure_patterns
+- withdrawn ["web","739b4be536e55f5153e6d23cd5c55234","no space left on device","IOError",1,1,1,"steady",0,1,0,1,false,["worker=w9"],608400900,608400900,null,"no space left on device"]

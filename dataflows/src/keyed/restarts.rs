@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 19] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -26,6 +26,12 @@ const NAMES: [&str; 13] = [
     "::LocalGauges",
     "::Scopes",
     "::Patterns",
+    "::Controls",
+    "::RunFailures",
+    "::Errors",
+    "::Files",
+    "::Summaries",
+    "::Trends",
 ];
 
 /// What is done to machines while a dataflow runs.

@@ -6,7 +6,6 @@ use super::{Periods, RunFacts};
 use crate::facts::{Phase, RowChange};
 use crate::notes::{Announced, RunNote};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
 use weir_schemas::row::RowWriter;
@@ -35,8 +34,6 @@ pub(super) struct Life {
     announced: Announced,
     /// The largest `maxAttempts` that a suite announced.
     max_attempts_by_suites: Option<u32>,
-    broken: BTreeSet<Id>,
-    withdrawn: BTreeSet<Id>,
 }
 
 impl Life {
@@ -58,10 +55,8 @@ impl Life {
             began_at: now,
             first_event_at: note.first_at.min(now),
             last_event_at: note.last_at.min(now),
-            broken: false,
             phase: Phase::Running,
             ended_at: None,
-            withdrawn: false,
         };
         Life {
             facts,
@@ -76,8 +71,6 @@ impl Life {
             streams: Streams::default(),
             announced: Announced::default(),
             max_attempts_by_suites: None,
-            broken: BTreeSet::new(),
-            withdrawn: BTreeSet::new(),
         }
     }
 
@@ -104,7 +97,6 @@ impl Life {
             self.phase = Phase::Running;
             self.facts.ended_at = None;
         }
-        self.facts.withdrawn = false;
         for note in notes {
             self.facts.first_event_at = self.facts.first_event_at.min(note.first_at);
             self.facts.last_event_at = self.facts.last_event_at.max(note.last_at);
@@ -113,9 +105,6 @@ impl Life {
             self.ended_by_word |= note.completed;
             self.max_attempts_by_suites = self.max_attempts_by_suites.max(note.max_attempts);
             self.streams.hear(note, now, clock);
-            self.facts.withdrawn |= note.withdrawn.iter().any(|id| self.broken.contains(id));
-            self.broken.extend(&note.broken);
-            self.withdrawn.extend(&note.withdrawn);
         }
         self.sum_up();
     }
@@ -133,7 +122,6 @@ impl Life {
         self.facts.max_attempts = max_attempts.or(self.max_attempts_by_suites);
         self.facts.streams = self.streams.shards();
         self.facts.open_streams = self.streams.open();
-        self.facts.broken = self.broken.iter().any(|id| !self.withdrawn.contains(id));
     }
 
     /// Whether only silence is missing for the run to be finished.

@@ -69,14 +69,10 @@ pub struct RunFacts {
     pub first_event_at: u64,
     /// The latest event time.
     pub last_event_at: u64,
-    /// Whether the run itself failed: a setup, or an error without a test.
-    pub broken: bool,
     /// Where it is in its life.
     pub phase: Phase,
     /// The tick at which it finished or was abandoned.
     pub ended_at: Option<u64>,
-    /// Whether the last change took a failure of the run itself back.
-    pub withdrawn: bool,
 }
 
 /// What comes out of the runs' lives.

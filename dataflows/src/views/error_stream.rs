@@ -1,6 +1,6 @@
 //! The view `error_stream`: the last errors of each project, one row an event that tells of one.
 //!
-//! Contract: a failed attempt is one row, by the event whose message is shown; the newest `errors` of a project are shown, in order
+//! Contract: a failed attempt, or a failure of a run itself, is one row, by the event whose message is shown; the newest `errors` of a project are shown, in order
 //! of (event time, stream, event). Twice as many are kept, so that what is taken back makes room for older ones; what does not
 //! get among these is dropped for good. A run's eviction takes nothing back. An incident also reaches errors whose runs have left,
 //! while they are kept. Rows move at multiples of the cadence and are exact there.
@@ -233,7 +233,8 @@ fn row(writer: &mut RowWriter, fact: &AttemptFact) -> Row {
     writer.str(origin.severity.unwrap_or(Severity::Error).as_str()).str(fact.outcome.as_str());
     writer.opt_str(some(&failure.kind).as_deref()).str(&failure.message).str(&failure.fingerprint.to_string());
     writer.opt_str(some(&names.test).as_deref()).opt_str(some(&names.test_name).as_deref());
-    writer.opt_str(some(&names.suite).as_deref()).str(&names.run).int(i64::from(fact.attempt));
+    writer.opt_str(some(&names.suite).as_deref()).str(&names.run);
+    writer.opt_uint((fact.attempt > 0).then(|| u64::from(fact.attempt)));
     writer.opt_str(origin.framework.as_deref()).opt_str(origin.branch.as_deref()).opt_str(origin.user.as_deref());
     writer.opt_str(origin.worker.as_deref()).list(origin.tags.iter().map(Arc::as_ref));
     writer.finish(&ERROR_STREAM)

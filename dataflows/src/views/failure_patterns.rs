@@ -97,7 +97,8 @@ fn occurrence(fact: AttemptFact) -> Option<Occurrence> {
         key: pattern::Key {
             at: fact.at,
             run: fact.names.run_id,
-            test: fact.names.test_or_zero(),
+            // A failure of the run itself is told from others by its event.
+            test: fact.names.test_id.unwrap_or_else(|| Id::of(&[&failure.stream, &failure.event])),
             attempt: fact.attempt,
             came: fact.came,
         },

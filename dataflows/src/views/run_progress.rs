@@ -1,6 +1,6 @@
 //! `run_progress`: each live run, what its project still awaits of it, and what of it is missing once it has ended.
 //!
-//! Contract: takes the runs' facts and the sums of all workers, and emits the run's row, the rows of `missing` that are the
+//! Contract: takes the runs' facts, their own failures and the sums of all workers, and emits the run's row, the rows of `missing` that are the
 //! run's own (announced tests and shards never seen, the run abandoned), and, while the run is running, the streams and tests that
 //! are awaited of it, for the completeness of its project's numbers. At whole seconds it says how runs of a user stand that
 //! changed since, and, when one leaves, how it stood.
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::facts::{Awaited, AwaitedKind, Phase, RowChange};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
+use crate::run_failures::OfRun;
 use crate::runs::{RunFacts, RunOutput};
 use crate::sums::{ByWorker, Counts, Part};
 use crate::views::missing;
@@ -45,6 +46,8 @@ pub enum RunProgressOutput {
 enum RunProgressInput {
     Facts(Arc<RunFacts>),
     Part(Part),
+    /// One more or one less failure of the run itself.
+    Failure(OfRun),
 }
 
 /// Renders the view from the lives of runs and the parts of whole runs, distributed by run.
@@ -52,17 +55,20 @@ pub fn render<'s>(
     config: &Config,
     lives: Collection<'s, RunOutput>,
     parts: Collection<'s, Part>,
+    failures: Collection<'s, OfRun>,
 ) -> Collection<'s, RunProgressOutput> {
     let facts = lives.flat_map(|(output, time, diff)| match output {
         RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
         RunOutput::Phase(_) | RunOutput::Missing(_) => None,
     });
     let parts = parts.map(|(part, time, diff)| (RunProgressInput::Part(part), time, diff));
+    let failures = failures.map(|(failure, time, diff)| (RunProgressInput::Failure(failure), time, diff));
     let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
         RunProgressInput::Facts(facts) => facts.run.route(),
         RunProgressInput::Part(part) => part.names.run_id.route(),
+        RunProgressInput::Failure(failure) => failure.run.route(),
     });
-    keyed("RunProgress", facts.concat(parts), pact, config.until, Progress::default())
+    keyed("RunProgress", facts.concat(parts).concat(failures), pact, config.until, Progress::default())
 }
 
 /// One run.
@@ -71,6 +77,8 @@ struct Run {
     facts: Option<Arc<RunFacts>>,
     /// Sums, and the most attempts that a failing test has used up, by worker.
     parts: ByWorker<(Counts, Option<u32>)>,
+    /// Failures of the run itself that count.
+    failures: i64,
     /// The whole second at which it is told how it stands; 0: nothing is to be told.
     due: u64,
     /// Whether anything was withdrawn since that was told.
@@ -92,10 +100,15 @@ impl Run {
         sum
     }
 
+    /// Whether a test or the run itself failed.
+    fn fails(&self, counts: &Counts) -> bool {
+        counts.fails() || self.failures > 0
+    }
+
     /// How a run of a user stands.
     fn of_user(&self) -> Option<RunOfUser> {
         let facts = self.facts.as_ref()?;
-        let ending = ending(facts, &self.counts());
+        let ending = ending(facts, self.fails(&self.counts()));
         Some(RunOfUser {
             run: facts.run,
             project: Arc::clone(&facts.project),
@@ -112,7 +125,7 @@ impl Run {
     /// Whether the run may still pass; `None` while nobody said how often a failing test is tried.
     fn can_still_pass(&self, facts: &RunFacts) -> Option<bool> {
         let used_up = self.parts.iter().filter_map(|(_, failing_attempts)| *failing_attempts).max();
-        facts.max_attempts.map(|max| !facts.broken && used_up.is_none_or(|used| used < max))
+        facts.max_attempts.map(|max| self.failures == 0 && used_up.is_none_or(|used| used < max))
     }
 
     fn show(&self, writer: &mut RowWriter) -> Shown {
@@ -139,7 +152,7 @@ impl Run {
             .ended_at
             .filter(|_| facts.phase == Phase::Abandoned)
             .map(|since| missing::abandoned(writer, project, run, since));
-        let row = row(writer, facts, &counts, self.can_still_pass(facts));
+        let row = row(writer, facts, &counts, (self.fails(&counts), self.can_still_pass(facts)));
         Shown { row: Some(row), missing: [never, shards, abandoned], awaited }
     }
 }
@@ -157,17 +170,22 @@ fn eta_at(facts: &RunFacts, counts: &Counts) -> Option<u64> {
 }
 
 /// How a run ended; `None` while it is running.
-fn ending(facts: &RunFacts, counts: &Counts) -> Option<Ending> {
+fn ending(facts: &RunFacts, fails: bool) -> Option<Ending> {
     match facts.phase {
         Phase::Running => None,
         Phase::Abandoned => Some(Ending::Abandoned),
-        Phase::Finished | Phase::Evicted if counts.fails() || facts.broken => Some(Ending::Failed),
+        Phase::Finished | Phase::Evicted if fails => Some(Ending::Failed),
         Phase::Finished | Phase::Evicted => Some(Ending::Passed),
     }
 }
 
-fn row(writer: &mut RowWriter, facts: &RunFacts, counts: &Counts, can_still_pass: Option<bool>) -> Row {
-    let state = ending(facts, counts).map_or("running", Ending::as_str);
+fn row(
+    writer: &mut RowWriter,
+    facts: &RunFacts,
+    counts: &Counts,
+    (fails, can_still_pass): (bool, Option<bool>),
+) -> Row {
+    let state = ending(facts, fails).map_or("running", Ending::as_str);
     writer.str(&facts.project).str(&facts.name).str(state);
     writer.opt_str(facts.branch.as_deref()).opt_str(facts.commit.as_deref());
     writer.opt_str(facts.user.as_deref()).opt_str(facts.framework.as_deref()).opt_uint(facts.planned);
@@ -242,6 +260,7 @@ impl Machine for Progress {
         let key = |input: &RunProgressInput| match input {
             RunProgressInput::Facts(facts) => facts.run,
             RunProgressInput::Part(part) => part.names.run_id,
+            RunProgressInput::Failure(failure) => failure.run,
         };
         let touched: BTreeSet<Id> = data.iter().map(|(input, _)| key(input)).collect();
         let leaves = |input: &RunProgressInput| match input {
@@ -251,7 +270,7 @@ impl Machine for Progress {
         let evicted: BTreeSet<Id> = data.iter().filter_map(|(input, _)| leaves(input)).collect();
         evicted.iter().for_each(|run| self.tell_last(*run, step));
         let before: Vec<Shown> = touched.iter().map(|run| self.show(*run)).collect();
-        for (input, _) in data.drain(..) {
+        for (input, diff) in data.drain(..) {
             let run = key(&input);
             match input {
                 RunProgressInput::Part(part) => {
@@ -259,8 +278,11 @@ impl Machine for Progress {
                     let said = (part.counts, part.failing_attempts);
                     self.runs.get_or_insert_with(run, Run::default).parts.set(part.worker, said);
                 }
+                RunProgressInput::Failure(failure) => {
+                    withdrawn.extend(failure.withdrawn.then_some(run));
+                    self.runs.get_or_insert_with(run, Run::default).failures += diff;
+                }
                 RunProgressInput::Facts(facts) => {
-                    withdrawn.extend(facts.withdrawn.then_some(run));
                     self.runs.get_or_insert_with(run, Run::default).facts = Some(facts);
                 }
             }

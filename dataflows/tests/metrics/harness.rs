@@ -273,7 +273,7 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
         })
     });
     AttemptFact {
-        attempt: u32::try_from(number).expect("few"),
+        attempt: u32::try_from(number + 1).expect("few"),
         at: attempt.came - attempt.age,
         came: attempt.came,
         outcome: attempt.outcome,

@@ -113,6 +113,7 @@ struct Run {
     facts: Option<Arc<RunFacts>>,
     names: Arc<Names>,
     sums: BTreeMap<Text, Counts>,
+    #[serde(with = "crate::pairs")]
     sessions: BTreeMap<Text, BTreeMap<Session, Spoken>>,
     withdrawals: BTreeSet<Id>,
     shown: BTreeMap<Text, Summary>,

@@ -309,7 +309,8 @@ impl Pattern {
         let (of_day, capped) = (self.kept.len() as i64 + self.folded, self.folded > 0);
         writer.int(self.count).int(self.of_hour).int(of_day).str(trend(self.count, self.of_hour));
         self.shared.write(writer, capped);
-        writer.opt_uint(first_seen_at).uint(last_seen_at).str(&self.sample.test).str(&self.sample.message);
+        writer.opt_uint(first_seen_at).uint(last_seen_at);
+        writer.opt_str(Some(&*self.sample.test).filter(|test| !test.is_empty())).str(&self.sample.message);
         let row = writer.finish(&FAILURE_PATTERNS);
         Some(Candidate { count: Reverse(self.count), last_seen_at: Reverse(last_seen_at), fingerprint, row })
     }

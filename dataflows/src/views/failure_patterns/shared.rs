@@ -54,7 +54,9 @@ pub(super) struct Shared {
 impl Shared {
     /// Takes an occurrence in.
     pub(super) fn add(&mut self, key: &Key, origin: &Arc<Origin>) {
-        self.tests.add(&key.test);
+        if key.attempt > 0 {
+            self.tests.add(&key.test);
+        }
         self.runs.add(&key.run);
         self.users.add(&origin.user);
         self.workers.add(&origin.worker);
@@ -64,7 +66,9 @@ impl Shared {
 
     /// Takes one back that was taken in.
     pub(super) fn remove(&mut self, key: &Key, origin: &Arc<Origin>) {
-        self.tests.remove(&key.test);
+        if key.attempt > 0 {
+            self.tests.remove(&key.test);
+        }
         self.runs.remove(&key.run);
         self.users.remove(&origin.user);
         self.workers.remove(&origin.worker);

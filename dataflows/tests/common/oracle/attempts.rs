@@ -78,14 +78,18 @@ impl Attempt {
         let best = self.said.iter().filter(told).map(|(_, event)| event.outcome).max();
         let (tick, event) =
             self.said.iter().filter(told).find(|(_, event)| Some(event.outcome) == best).unwrap_or(worst);
-        let nothing = ErrorText::default();
         let masks = masks(ticks, &event.origin.project, *tick);
-        let masks: Vec<&Regex> = masks.iter().collect();
-        let error = event.error().map_or(&nothing, |error| error);
-        let failure = fingerprint::failure(error, event.outcome.expect("told"), &masks);
+        let failure = recognised(event, event.outcome.expect("told"), &masks);
         let (stream, event) = (Arc::clone(&event.origin.stream_name), Arc::clone(event.name().expect("it fails")));
         Some(Failure { event, stream, ..failure })
     }
+}
+
+/// What an event's error is recognised by.
+pub fn recognised(event: &Event, outcome: Outcome, masks: &[Regex]) -> Failure {
+    let nothing = ErrorText::default();
+    let error = event.error().map_or(&nothing, |error| error);
+    fingerprint::failure(error, outcome, &masks.iter().collect::<Vec<_>>())
 }
 
 impl Test {
@@ -180,11 +184,20 @@ fn test(mut events: Vec<&At>, withdrawn: &BTreeSet<Id>, incidents: &[Incident]) 
 
 /// Every attempt that ended, when that was first known and when it was taken back or replaced. What has left stays.
 pub fn facts(lives: &Lives) -> Updates<AttemptFact> {
+    facts_by(lives, |run| facts_of(run).collect())
+}
+
+/// The same of failures of the runs themselves.
+pub fn failures_of_runs(lives: &Lives) -> Updates<AttemptFact> {
+    facts_by(lives, |run| run.failures.clone())
+}
+
+fn facts_by(lives: &Lives, of: impl Fn(&Run) -> Vec<AttemptFact>) -> Updates<AttemptFact> {
     let mut updates = Vec::new();
     for moments in lives.values() {
         let mut known: Vec<AttemptFact> = Vec::new();
         for moment in moments {
-            let now: Vec<AttemptFact> = moment.run.iter().flat_map(facts_of).collect();
+            let now: Vec<AttemptFact> = moment.run.iter().flat_map(&of).collect();
             if moment.run.is_some() {
                 updates.extend(known.iter().filter(|fact| !now.contains(fact)).map(|f| (f.clone(), moment.at, -1)));
                 updates.extend(now.iter().filter(|fact| !known.contains(fact)).map(|f| (f.clone(), moment.at, 1)));

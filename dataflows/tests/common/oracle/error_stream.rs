@@ -73,7 +73,8 @@ fn row(fact: &AttemptFact) -> Row {
     writer.str(&names.project).str(&stream).str(&event).uint(fact.at).str("error").str(fact.outcome.as_str());
     writer.opt_str(some(&failure.kind).as_deref()).str(&failure.message).str(&failure.fingerprint.to_string());
     writer.opt_str(some(&names.test).as_deref()).opt_str(some(&names.test_name).as_deref());
-    writer.opt_str(some(&names.suite).as_deref()).str(&names.run).uint(u64::from(fact.attempt));
+    writer.opt_str(some(&names.suite).as_deref()).str(&names.run);
+    writer.opt_uint((fact.attempt > 0).then(|| u64::from(fact.attempt)));
     writer.opt_str(origin.framework.as_deref()).opt_str(origin.branch.as_deref()).opt_str(origin.user.as_deref());
     writer.opt_str(origin.worker.as_deref()).list([].into_iter());
     writer.finish(&ERROR_STREAM)

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
-use weir_dataflows::facts::AttemptFact;
+use weir_dataflows::facts::{AttemptFact, Failure};
 use weir_dataflows::input::Text;
 use weir_dataflows::views::failure_patterns::OTHER;
 use weir_schemas::id::Id;
@@ -24,10 +24,16 @@ type Lived<'a> = (&'a AttemptFact, u64, Option<u64>);
 /// A pattern's lives since it last got in; those of a project that found no room are together under [`OTHER`].
 type Held<'a> = BTreeMap<(Text, Id, usize), Vec<Lived<'a>>>;
 
+/// Attempts, and failures of runs themselves by their events, in order.
+fn order(fact: &AttemptFact) -> (u64, Id, Id, u32, u64) {
+    let of_run = |failure: &Failure| Id::of(&[&failure.stream, &failure.event]);
+    let test = fact.names.test_id.or(fact.failure.as_deref().map(of_run)).unwrap_or_default();
+    (fact.at, fact.names.run_id, test, fact.attempt, fact.came)
+}
+
 /// All that the view looks at in an attempt.
 fn occurrence(fact: &AttemptFact) -> impl Ord + '_ {
-    let attempt = (fact.names.run_id, fact.names.test_or_zero(), fact.attempt);
-    (&fact.names, fact.at, attempt, fact.came, &fact.failure, &fact.origin)
+    (&fact.names, order(fact), &fact.failure, &fact.origin)
 }
 
 /// Additions and removals put together, but those of one tick that leave everything as it was.
@@ -53,9 +59,7 @@ fn lives<'a>(updates: &'a [(AttemptFact, u64, i64)], config: &Config) -> Held<'a
     // What came too late is not seen, nor what was taken back at its own tick.
     let seen = |(fact, came, withdrawn): &Lived<'_>| left(fact.at, 24 * HOUR) > *came && *withdrawn != Some(*came);
     let mut all: Vec<Lived<'_>> = lived(updates).into_iter().filter(seen).collect();
-    all.sort_by_key(|(fact, came, _)| {
-        (*came, &fact.names.project, fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came)
-    });
+    all.sort_by_key(|(fact, came, _)| (*came, &fact.names.project, order(fact)));
     let mut patterns: Held<'_> = BTreeMap::new();
     let mut gone = BTreeSet::new();
     for (number, life) in all.into_iter().enumerate() {
@@ -129,7 +133,7 @@ fn write_differences(row: &mut RowWriter, there: &[&AttemptFact], (recent, befor
         "steady"
     });
     let said = |of: fn(&AttemptFact) -> Option<&Text>| there.iter().map(|fact| of(fact)).collect::<BTreeSet<_>>();
-    let tests: BTreeSet<Id> = there.iter().map(|fact| fact.names.test_or_zero()).collect();
+    let tests: BTreeSet<Id> = there.iter().filter_map(|fact| fact.names.test_id).collect();
     let runs: BTreeSet<Id> = there.iter().map(|fact| fact.names.run_id).collect();
     let [users, workers] = [said(|fact| fact.origin.user.as_ref()), said(|fact| fact.origin.worker.as_ref())];
     row.uint(tests.len() as u64).uint(runs.len() as u64);
@@ -154,7 +158,7 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
             })
             .map(|life| life.0)
             .collect();
-        there.sort_by_key(|fact| (fact.at, fact.names.run_id, fact.names.test_or_zero(), fact.attempt, fact.came));
+        there.sort_by_key(|fact| order(fact));
         let [Some(first), Some(last)] = [there.first(), there.last()] else { continue };
         let within = |window| there.iter().filter(|fact| left(fact.at, window) > now).count();
         let (count, of_hour) = (within(600_000), within(HOUR));
@@ -170,7 +174,8 @@ pub fn rows(updates: &[(AttemptFact, u64, i64)], now: u64, config: &Config) -> B
         write_differences(&mut row, &there, (count, of_hour - count));
         row.uint(seen_at).uint(last.at);
         let names = &first.names;
-        row.str(if names.test_name.is_empty() { &names.test } else { &names.test_name }).str(&failure.message);
+        let test = if names.test_name.is_empty() { &names.test } else { &names.test_name };
+        row.opt_str((names.test_id.is_some()).then_some(&**test)).str(&failure.message);
         if fingerprint == OTHER {
             others.push(row.finish(&FAILURE_PATTERNS));
             continue;

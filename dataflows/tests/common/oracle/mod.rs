@@ -13,6 +13,7 @@ pub mod failure_patterns;
 pub mod live_metrics;
 pub mod missing;
 pub mod rejects;
+pub mod run_failures;
 pub mod run_progress;
 pub mod runs;
 pub mod suite_progress;
@@ -35,6 +36,8 @@ pub struct Oracle {
     judged: Vec<admission::Judged>,
     lives: runs::Lives,
     facts: Updates<AttemptFact>,
+    /// What failed: attempts and runs themselves.
+    failures: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
 }
@@ -44,9 +47,20 @@ impl Oracle {
         let judged = admission::admission(config, ticks);
         let lives = runs::lives(config, ticks, &judged);
         let facts = attempts::facts(&lives);
+        let mut failures = [facts.clone(), attempts::failures_of_runs(&lives)].concat();
+        failures.sort_by_key(|(_, at, _)| *at);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
-        Oracle { config: config.clone(), ticks: ticks.to_vec(), judged, lives, facts, rejected, coverage_summary }
+        Oracle {
+            config: config.clone(),
+            ticks: ticks.to_vec(),
+            judged,
+            lives,
+            facts,
+            failures,
+            rejected,
+            coverage_summary,
+        }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -67,7 +81,7 @@ impl Oracle {
                 live_metrics::rows(&data, point).into_iter().collect()
             }
             "failure_patterns" => {
-                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                let facts: Updates<AttemptFact> = until(&self.failures, point).collect();
                 failure_patterns::rows(&facts, point, &self.config).into_iter().collect()
             }
             "rejects" => {
@@ -79,7 +93,7 @@ impl Oracle {
                 self.coverage_summary.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
             }
             "error_stream" => {
-                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                let facts: Updates<AttemptFact> = until(&self.failures, point).collect();
                 error_stream::rows(&facts, &self.ticks, point, &self.config)
             }
             "rules" => control::rows(&self.ticks, point),

@@ -4,9 +4,8 @@ use super::Runs;
 use super::attempts::{Test, fails, write_counts};
 use super::runs::{Run, announced, names, planned, streams};
 use std::sync::Arc;
-use weir_dataflows::input::{Event, Withdraws};
+use weir_dataflows::input::Event;
 use weir_schemas::event::EventType;
-use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::RUN_PROGRESS;
@@ -45,12 +44,9 @@ pub fn last_event_at(run: &Run) -> u64 {
     run.events.iter().map(|(at, event)| event.at.min(*at)).max().expect("a run has events")
 }
 
-/// The failures of the run itself that were not taken back.
+/// Whether the run itself failed.
 fn broken(run: &Run) -> bool {
-    let kinds = [EventType::SetupFailed, EventType::TestError, EventType::TimeoutOccurred];
-    let taken_back = |id: Id| run.events.iter().any(|(_, event)| event.withdrawal() == Some(Withdraws::Event(id)));
-    let of_run = |event: &Event| kinds.contains(&event.kind) && event.test().is_none();
-    run.events.iter().any(|(_, event)| of_run(event) && !taken_back(event.id))
+    !run.failures.is_empty()
 }
 
 /// The state of the run, as in its row.

@@ -5,9 +5,11 @@ use super::Runs;
 use super::admission::{HOUR, Judged};
 use super::attempts::{Test, tests};
 use super::control::incidents;
+use super::run_failures::run_failures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
+use weir_dataflows::facts::AttemptFact;
 use weir_dataflows::input::{Event, Position};
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
@@ -23,6 +25,8 @@ pub struct Run {
     pub events: Vec<(u64, Arc<Event>)>,
     /// What these say of tests, by identity.
     pub tests: BTreeMap<Id, Test>,
+    /// And of failures of the run itself.
+    pub failures: Vec<AttemptFact>,
 }
 
 /// A time at which a run changed, came or left.
@@ -81,6 +85,7 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 silent: BTreeSet::new(),
                 events: Vec::new(),
                 tests: BTreeMap::new(),
+                failures: Vec::new(),
             };
             let state = run.get_or_insert_with(begin);
             if came.iter().any(|(_, event)| event.kind != EventType::ResultWithdrawn) {
@@ -89,7 +94,9 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
             state.events.extend(came.iter().cloned());
         }
         if let Some(state) = run.as_mut().filter(|_| news || said.is_some_and(|tick| tick.at == now)) {
-            state.tests = tests(&state.events, &incidents(ticks, &names(state).0, now), ticks);
+            let incidents = incidents(ticks, &names(state).0, now);
+            state.tests = tests(&state.events, &incidents, ticks);
+            state.failures = run_failures(&state.events, &incidents, ticks);
             news = true;
         }
         let Some(state) = &mut run else { continue };
