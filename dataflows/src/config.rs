@@ -55,6 +55,13 @@ pub struct Config {
     pub users: usize,
     /// A user none of whose runs is in state is forgotten so long after the last event of one.
     pub user_memory_ms: u64,
+    /// Rings of outcomes of flaky tests in state a project, a 256th of it a bucket of tests; what comes above is not seen. At
+    /// least 256.
+    pub flaky_tests: usize,
+    /// A ring of outcomes is forgotten so long after the last failure in it.
+    pub flaky_memory_ms: u64,
+    /// Tests of a run, or on one machine of it, from which on the infrastructure may be to blame.
+    pub guard_tests: usize,
     /// Names of the topics, by their number in positions and bindings: a topic keeps its number, so new ones come last.
     pub topics: Vec<String>,
     /// Nothing at or past this time is emitted: the end of a bounded replay.
@@ -88,6 +95,9 @@ impl Default for Config {
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             users: 10_000,
             user_memory_ms: 7 * DAY,
+            flaky_tests: 16_384,
+            flaky_memory_ms: 30 * DAY,
+            guard_tests: 5,
             topics: ["weir.events", "weir.control"].map(str::to_owned).to_vec(),
             until: u64::MAX,
         }
@@ -108,6 +118,7 @@ impl Config {
             self.coverage_memory_ms,
             self.error_memory_ms,
             self.user_memory_ms,
+            self.flaky_memory_ms,
         ]
         .into_iter()
         .fold(0, u64::max)

@@ -67,6 +67,20 @@ pub struct Failure {
     pub stream: Text,
 }
 
+/// A test of which an attempt passed or failed, in a run or on a machine of it: counted by the difference. Not taken back when
+/// the run is evicted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tested {
+    /// The run.
+    pub run: Id,
+    /// The machine that it counts for, if it does.
+    pub worker: Option<Text>,
+    /// Whether it counts for the run as a whole.
+    pub of_run: bool,
+    /// Whether no attempt passed.
+    pub failing: bool,
+}
+
 /// A test that has begun and not ended: counted by the difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Running {

@@ -21,7 +21,8 @@ use crate::sums::sum;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
-    coverage, error_stream, failure_patterns, live_metrics, rejects, run_progress, suite_progress, user_activity,
+    coverage, error_stream, failure_patterns, flaky_tests, live_metrics, rejects, run_progress, suite_progress,
+    user_activity,
 };
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
@@ -30,8 +31,8 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, LIVE_METRICS, MISSING, REJECTS, RULES, RUN_PROGRESS,
-    SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
+    COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING, REJECTS, RULES,
+    RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -104,11 +105,12 @@ fn render<'s>(
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
-    let (suite_rows, missing_of_suites) =
-        suite_progress::render(config, parts, suite_events, phases).ok_err(|(output, time, diff)| match output {
+    let (suite_rows, missing_of_suites) = suite_progress::render(config, parts, suite_events, phases.clone()).ok_err(
+        |(output, time, diff)| match output {
             SuiteOutput::Row(row) => Ok((row, time, diff)),
             SuiteOutput::Missing(row) => Err((row, time, diff)),
-        });
+        },
+    );
     let runs = run_progress::render(config, lives, of_runs, failing_runs);
     let (runs, of_users) = fork("RunsOfUsers", runs, |output| match output {
         RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
@@ -122,7 +124,9 @@ fn render<'s>(
 
     let mut outputs = Outputs::new();
     outputs.add(&RULES, control.rows);
-    outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules));
+    outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules.clone()));
+    let facts_by_test = flaky_tests::by_test(facts.clone());
+    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, phases, control.rules));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, coverage_summary);
     outputs.add(

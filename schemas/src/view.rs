@@ -115,6 +115,7 @@ pub const VIEWS: &[&View] = &[
     &COVERAGE_SUMMARY,
     &FAILURE_PATTERNS,
     &ERROR_STREAM,
+    &FLAKY_TESTS,
     &MISSING,
     &USER_ACTIVITY,
     &REJECTS,
@@ -375,6 +376,45 @@ pub const ERROR_STREAM: View = View {
         column("user", Kind::Str),
         column("worker", Kind::Str),
         column("tags", Kind::List),
+    ],
+};
+
+/// Which tests fail now and then: each test and branch with a failure within a configured time (30 days). `branch` is empty where
+/// none was named. `state`: `healthy` `flaky` `broken` `fixed`, over the last 20 attempts that passed or failed and that neither
+/// broken infrastructure nor an incident explains; how many these were `outcomes` says, `flake_rate` how many of them failed, in
+/// percent, `flips` how often the next one was different.
+///
+/// `reason`: `retry` (failed, then passed in one run) `commit` (both outcomes on one commit) `flips` (3 of them on a main branch)
+/// of a flaky one; `failures` (5 in a row) of a broken one; `passes` (10 in a row) `days` (7 without a failure) of one that is
+/// fixed, which it stays until its failures are no longer among the last 20. `since` is the event time from which on it is so, and
+/// `evidence` the attempts that decided, as JSON, oldest first, at most 16. `last_flake_at`: when one of the first three reasons
+/// was last complete. Of a flaky or broken one, `passes_needed` in a row or no failure until `clears_at` would make it fixed.
+/// `rule` is the flaky rule that it is judged by, with the numbers above, and `rule_since` when that was said: null for the
+/// default; a project's own before one for all, then the smallest id.
+pub const FLAKY_TESTS: View = View {
+    name: "flaky_tests",
+    version: 1,
+    channel: "dashboard_updates",
+    key: 3,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("test", Kind::Str),
+        column("branch", Kind::Str),
+        column("name", Kind::Str),
+        column("suite", Kind::Str),
+        column("state", Kind::Enum),
+        column("reason", Kind::Enum),
+        column("since", Kind::Time),
+        column("flips", Kind::Int),
+        column("outcomes", Kind::Int),
+        column("flake_rate", Kind::Ratio),
+        column("last_flake_at", Kind::Time),
+        column("evidence", Kind::List),
+        column("passes_needed", Kind::Int),
+        column("clears_at", Kind::Time),
+        column("rule", Kind::Str),
+        column("rule_since", Kind::Time),
     ],
 };
 

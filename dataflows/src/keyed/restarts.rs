@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 22] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -32,6 +32,9 @@ const NAMES: [&str; 19] = [
     "::Files",
     "::Summaries",
     "::Trends",
+    "::LocalGuards",
+    "::Guards",
+    "::Rings",
 ];
 
 /// What is done to machines while a dataflow runs.

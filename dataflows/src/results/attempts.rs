@@ -17,7 +17,7 @@
 
 use crate::control::Incidents;
 use crate::facts::{AttemptFact, Failure};
-use crate::input::{Event, Names, Origin};
+use crate::input::{Event, Names, Origin, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -270,6 +270,11 @@ impl Test {
             standing.finished_at = worst.at;
         }
         Some(standing)
+    }
+
+    /// Where each ended attempt that counts ran, and how it ended, in order.
+    pub fn ended(&self) -> impl Iterator<Item = (Option<&Text>, Outcome)> {
+        self.counting().filter_map(|attempt| attempt.worst().map(|worst| (worst.origin.worker.as_ref(), worst.outcome)))
     }
 
     /// The facts of all ended attempts that count, in order.

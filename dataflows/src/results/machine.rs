@@ -1,7 +1,7 @@
 //! The state machine of the results: all tests of a worker, by run.
 
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
-use super::{Change, ResultInput, ResultOutput};
+use super::{Change, ResultInput, ResultOutput, tested};
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
@@ -200,6 +200,7 @@ impl Results {
             let standing = (before.standing, after.standing);
             let ended = tests.ended_at.is_some();
             tell(test, before, after, cause, (ended, ended), step);
+            tested::tell(run, &facts, test, |tested, diff| step.emit(ResultOutput::Tested(tested), diff));
             tell_facts(facts, test.facts(), step);
             let (before, after) = standing;
             if before != after {

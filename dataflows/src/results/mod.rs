@@ -15,10 +15,11 @@
 
 pub mod attempts;
 mod machine;
+mod tested;
 
 use crate::config::Config;
 use crate::control::Rule;
-use crate::facts::{AttemptFact, PhaseChange, RowChange, Running};
+use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, Tested};
 use crate::fork::Port;
 use crate::input::{Event, Input, Names, Refusal, Withdraws};
 use crate::keyed::{Collection, keyed};
@@ -55,6 +56,8 @@ pub struct ResultStreams<'s> {
     pub missing: Collection<'s, RowChange>,
     /// Attempts that ended.
     pub facts: Collection<'s, AttemptFact>,
+    /// Tests that finished, by run and machine.
+    pub tested: Collection<'s, Tested>,
     /// Tests that are running.
     pub running: Collection<'s, Running>,
     /// Changes of the sums.
@@ -84,6 +87,7 @@ enum ResultOutput {
     Row(RowChange),
     Missing(RowChange),
     Fact(AttemptFact),
+    Tested(Tested),
     Running(Running),
     Change(Change),
     Refused(Arc<Refusal>),
@@ -139,26 +143,30 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
     let (rows, row_stream) = builder.new_output();
     let (missing, missing_stream) = builder.new_output();
     let (facts, fact_stream) = builder.new_output();
+    let (tested, tested_stream) = builder.new_output();
     let (running, running_stream) = builder.new_output();
     let (changes, change_stream) = builder.new_output();
     let (refusals, refusal_stream) = builder.new_output();
     let (mut rows, mut missing) = (Port::<RowChange>::from(rows), Port::<RowChange>::from(missing));
     let (mut facts, mut running) = (Port::<AttemptFact>::from(facts), Port::<Running>::from(running));
+    let mut tested = Port::<Tested>::from(tested);
     let (mut changes, mut refusals) = (Port::<Change>::from(changes), Port::<Arc<Refusal>>::from(refusals));
     builder.build(move |_capabilities| {
         move |_frontiers| {
             let (mut rows, mut missing) = (rows.activate(), missing.activate());
-            let (mut facts, mut running) = (facts.activate(), running.activate());
+            let (mut facts, mut running, mut tested) = (facts.activate(), running.activate(), tested.activate());
             let (mut changes, mut refusals) = (changes.activate(), refusals.activate());
             input.for_each(|capability, data| {
                 let (mut rows, mut missing) = (rows.session(&capability), missing.session(&capability));
                 let (mut facts, mut running) = (facts.session(&capability), running.session(&capability));
+                let mut tested = tested.session(&capability);
                 let (mut changes, mut refusals) = (changes.session(&capability), refusals.session(&capability));
                 for (output, time, diff) in data.drain(..) {
                     match output {
                         ResultOutput::Row(row) => rows.give((row, time, diff)),
                         ResultOutput::Missing(row) => missing.give((row, time, diff)),
                         ResultOutput::Fact(fact) => facts.give((fact, time, diff)),
+                        ResultOutput::Tested(test) => tested.give((test, time, diff)),
                         ResultOutput::Running(test) => running.give((test, time, diff)),
                         ResultOutput::Change(change) => changes.give((change, time, diff)),
                         ResultOutput::Refused(refusal) => refusals.give((refusal, time, diff)),
@@ -171,6 +179,7 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
         rows: row_stream,
         missing: missing_stream,
         facts: fact_stream,
+        tested: tested_stream,
         running: running_stream,
         changes: change_stream,
         refusals: refusal_stream,

@@ -3,6 +3,7 @@
 pub mod coverage;
 pub mod error_stream;
 pub mod failure_patterns;
+pub mod flaky_tests;
 pub mod live_metrics;
 pub mod missing;
 pub mod rejects;

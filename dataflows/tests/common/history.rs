@@ -46,6 +46,9 @@ pub fn config() -> Config {
         coverage_memory_ms: 7_000_000,
         users: 1,
         user_memory_ms: 50_000,
+        flaky_tests: 512,
+        flaky_memory_ms: 90_000_000,
+        guard_tests: 3,
         ..Config::default()
     }
 }
@@ -100,7 +103,7 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
             paused = !paused;
             tick.paused = Some(paused);
         }
-        if dice.one_in(20) {
+        if dice.one_in(15) {
             offset += 1;
             let position = Position { topic: 1, offset, ..Position::default() };
             tick.control.push(ControlInput { position, record: Arc::new(said(at, &mut dice)) });
@@ -139,7 +142,7 @@ fn step_of(dice: &mut Dice) -> u64 {
 /// What somebody says: mostly that an incident is over or not, so that results come and go.
 fn said(at: u64, dice: &mut Dice) -> ControlRecord {
     let around = |dice: &mut Dice| dice.one_in(2).then(|| at.saturating_sub(30_000) + dice.roll(60_000));
-    let change = match dice.roll(8) {
+    let change = match dice.roll(11) {
         0..=2 => ControlChange::Incident(Incident { worker: "w1".to_owned(), ..Incident::default() }),
         3 => {
             let (from, to) = (around(dice), around(dice));
@@ -147,9 +150,13 @@ fn said(at: u64, dice: &mut Dice) -> ControlRecord {
             ControlChange::Incident(Incident { worker, from, to, note: "a note".to_owned() })
         }
         4..=6 => ControlChange::Removed(ControlKind::Incident),
+        7 | 8 => {
+            let mut below = |sides| 1 + u32::try_from(dice.roll(sides)).expect("small");
+            let (window, flips, broken, passes) = (2 * below(5), below(3), below(3), below(4));
+            ControlChange::Flaky(FlakyRule { window, flips, broken, passes, days: 1, ..FlakyRule::default() })
+        }
         _ => match dice.roll(3) {
-            0 => ControlChange::Flaky(FlakyRule { flips: 2, ..FlakyRule::default() }),
-            1 => {
+            0 | 1 => {
                 let pattern = ["row", "expected [a-z%]+", "no [a-z]+"][usize::try_from(dice.roll(3)).expect("small")];
                 ControlChange::Mask(MaskRule {
                     pattern: pattern.to_owned(),
@@ -256,7 +263,8 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
                 Text::from(["main", "trunk", "side"][usize::from(dice.one_in(3)) + usize::from(dice.one_in(3))])
             }),
             framework: dice.one_in(3).then(|| Text::from(["pytest", ""][usize::from(dice.one_in(6))])),
-            worker: dice.one_in(2).then(|| Text::from("w1")),
+            commit: dice.one_in(3).then(|| Text::from(["c1", "c2"][usize::from(dice.one_in(2))])),
+            worker: dice.one_in(2).then(|| Text::from(["w1", "w2"][usize::from(dice.one_in(4))])),
             user_id: dice
                 .one_in(3)
                 .then(|| Text::from(["ann", "bob", "cy"][usize::try_from(dice.roll(3)).expect("small")])),

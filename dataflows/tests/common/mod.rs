@@ -4,6 +4,7 @@
 
 pub mod history;
 pub mod oracle;
+pub mod steady;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -10,6 +10,7 @@ pub mod control;
 pub mod coverage;
 pub mod error_stream;
 pub mod failure_patterns;
+pub mod flaky_tests;
 pub mod live_metrics;
 pub mod missing;
 pub mod rejects;
@@ -95,6 +96,10 @@ impl Oracle {
             "error_stream" => {
                 let facts: Updates<AttemptFact> = until(&self.failures, point).collect();
                 error_stream::rows(&facts, &self.ticks, point, &self.config)
+            }
+            "flaky_tests" => {
+                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                flaky_tests::rows(&facts, &self.lives, &self.ticks, point, &self.config)
             }
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),

@@ -1,0 +1,88 @@
+//! The view `flaky_tests`: which tests fail now and then, on which branch, and by what evidence.
+//!
+//! Contract: takes all attempts, those of a test on one worker; a [`Ring`] keeps the last outcomes of each (test, branch) from the
+//! tick at which it first failed, and [`verdict::judge`] says what follows from them under the project's rule. A ring leaves
+//! `flaky_memory_ms` after the last failure, or when no failing outcome is left in it. A run's eviction takes nothing back; an
+//! incident also reaches outcomes of runs that have left. Rows move at whole seconds and are exact there.
+//!
+//! A project has at most `flaky_tests` rings, a 256th of it a bucket of tests. A ring that comes to a full bucket takes the place
+//! of the one that is neither flaky nor broken and failed longest ago; where there is none, it does not begin.
+//!
+//! # Invariants
+//! Within a tick: what is too old leaves, then rules, incidents and guards change, then what is taken back goes, what came is added
+//! to the rings there are, the oldest above [`ring::RING`] are dropped; then rings begin, in order of (test, branch), with all that came of
+//! them in this tick; then runs leave. So the state depends on ticks alone. An entry keeps its guard when its run has left.
+//!
+//! # Cost
+//! One look-up a passed attempt of a test without a ring. State: 300 bytes a ring and its row, 88 an entry and at most 64 of
+//! them; an index by run of the rings that runs in state are in.
+
+mod guard;
+pub mod ring;
+mod rings;
+mod rules;
+pub mod verdict;
+
+use crate::context::Context;
+use crate::control::Rule;
+use crate::facts::{AttemptFact, Phase, PhaseChange, Rows, Tested};
+use crate::keyed::{Collection, keyed};
+use guard::GuardChange;
+use rings::Rings;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::operators::{Concat as _, Exchange as _};
+use weir_schemas::control::ControlChange;
+use weir_schemas::id::Id;
+
+/// Buckets of tests: those of one are on one worker, whatever the number of workers.
+const BUCKETS: u64 = 256;
+
+/// The bucket of a test.
+fn bucket(test: Id) -> u64 {
+    test.route() % BUCKETS
+}
+
+/// All attempts of a test on one worker.
+#[must_use]
+pub fn by_test<'s>(facts: Collection<'s, AttemptFact>) -> Collection<'s, AttemptFact> {
+    facts.exchange(|(fact, _, _): &(AttemptFact, u64, i64)| bucket(fact.names.test_or_zero()))
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Input {
+    Fact(AttemptFact),
+    Rule(Rule),
+    Guard(GuardChange),
+    Evicted(Id),
+}
+
+/// The view's rows. `facts`: as [`by_test`] gives them.
+#[must_use]
+pub fn render<'s>(
+    cx: &Context<'s>,
+    facts: Collection<'s, AttemptFact>,
+    tested: Collection<'s, Tested>,
+    phases: Collection<'s, PhaseChange>,
+    rules: Collection<'s, Rule>,
+) -> Rows<'s> {
+    let guards = guard::guards(&cx.config, tested, phases.clone())
+        .exchange(|(change, _, _): &(GuardChange, u64, i64)| change.peer)
+        .map(|(change, time, diff)| (Input::Guard(change), time, diff));
+    let evicted =
+        phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer).flat_map(|(change, time, diff)| {
+            (change.phase == Phase::Evicted).then_some((Input::Evicted(change.run), time, diff))
+        });
+    let rules = rules.flat_map(|(rule, time, diff)| {
+        matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Flaky(_)).then_some((
+            Input::Rule(rule),
+            time,
+            diff,
+        ))
+    });
+    let input = facts.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
+    let input = input.concat(guards).concat(evicted).concat(rules);
+    keyed("FlakyTests", input, Pipeline, cx.config.until, Rings::new(Arc::clone(&cx.config)))
+}
