@@ -7,6 +7,7 @@ import { health } from "./health.js";
 import { parse } from "./router.js";
 import { Store } from "./store.js";
 import { mountErrors } from "./views/errors.js";
+import { mountFlaky } from "./views/flaky.js";
 import { mountMetrics } from "./views/metrics.js";
 import { mountPatterns } from "./views/patterns.js";
 import { mountPeople } from "./views/people.js";
@@ -65,6 +66,8 @@ function mount({ page: name, project, run }) {
       return stack("Runs", mountMetrics(app), mountRuns(app), mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
     case "patterns":
       return stack("Failures", mountPatterns(app), mountErrors(app));
+    case "flaky":
+      return stack("Flaky tests", mountFlaky(app));
     case "people":
       return stack("People", mountPeople(app));
     case "problems":

@@ -11,12 +11,15 @@ const PATHS = {
   timeout: "M8 4v4.5l3 1.8",
   running: "M8 5.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 1 0 0-5.6",
   skipped: "M4 8h8",
+  flaky: "M2.5 10l3-5 3 6 2.5-4 2.5 3",
+  broken: "M4 4l8 8M12 4l-8 8",
+  fixed: "M3.5 8.5l3 3 6-7",
   abandoned: "M4 8h8",
   chevron: "M6 4l4 4-4 4",
 };
 const WORDS = {
   running: "Running", passed: "Passed", failed: "Failed", abandoned: "Abandoned", error: "Error", timeout: "Timeout",
-  skipped: "Skipped",
+  skipped: "Skipped", flaky: "Flaky", broken: "Broken", fixed: "Fixed",
 };
 
 /** The word for an outcome or state. */

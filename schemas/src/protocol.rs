@@ -26,10 +26,11 @@ pub const GROUP: u32 = 1;
 pub const FILTER_NAMES: &[(&str, &str)] =
     &[("runId", "run"), ("testSuiteId", "suite"), ("testFramework", "framework"), ("userId", "user")];
 
-/// The words of an enum column, worst last; `None` where any word is taken.
+/// The words of an enum column of a view, worst last; `None` where any word is taken.
 #[must_use]
-pub fn enum_words(column: &str) -> Option<&'static [&'static str]> {
+pub fn enum_words(view: &str, column: &str) -> Option<&'static [&'static str]> {
     match column {
+        "state" if view == "flaky_tests" => Some(&["healthy", "fixed", "flaky", "broken"]),
         "outcome" => Some(&["running", "skipped", "passed", "failed", "error", "timeout"]),
         "latest_result" => Some(&["skipped", "passed", "failed", "error", "timeout"]),
         "severity" => Some(&["info", "warning", "error"]),

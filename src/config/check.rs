@@ -99,6 +99,7 @@ fn log(config: &Config, rules: &mut Rules) {
         ("engine.coverage_memory", engine.coverage_memory),
         ("engine.error_memory", engine.error_memory),
         ("engine.user_memory", engine.user_memory),
+        ("engine.flaky_memory", engine.flaky_memory),
         ("engine.run_timeout and engine.run_grace together", longest_run(config)),
     ] {
         rules.require(log.retention_age > memory, "log.retention_age", || {
@@ -137,6 +138,7 @@ fn engine(config: &Config, rules: &mut Rules) {
         ("engine.coverage_memory", engine.coverage_memory),
         ("engine.error_memory", engine.error_memory),
         ("engine.user_memory", engine.user_memory),
+        ("engine.flaky_memory", engine.flaky_memory),
     ] {
         rules.some_period(key, period);
     }
@@ -149,6 +151,7 @@ fn engine(config: &Config, rules: &mut Rules) {
     rules.at_least("engine.max_behind", engine.max_behind, 1);
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
     rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
+    rules.at_least("engine.flaky_tests", engine.flaky_tests as u64, 256);
     rules.at_least("engine.users", engine.users as u64, 1);
     rules.at_least("engine.rejects", engine.rejects as u64, 1);
 }

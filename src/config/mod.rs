@@ -98,6 +98,8 @@ impl Config {
             patterns_held: engine.patterns_held,
             users: engine.users,
             user_memory_ms: engine.user_memory.ms(),
+            flaky_tests: engine.flaky_tests,
+            flaky_memory_ms: engine.flaky_memory.ms(),
             rejects: engine.rejects,
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             ..weir_dataflows::Config::default()

@@ -134,6 +134,10 @@ pub struct Engine {
     pub users: usize,
     /// A user none of whose runs is shown is forgotten so long after the last event of one.
     pub user_memory: Period,
+    /// Tests with a failure, on a branch each, remembered a project; what comes above is not judged.
+    pub flaky_tests: usize,
+    /// A test is no longer judged so long after its last failure.
+    pub flaky_memory: Period,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
@@ -161,6 +165,8 @@ impl Default for Engine {
             patterns_held: 16_384,
             users: 10_000,
             user_memory: Period::from_days(7),
+            flaky_tests: 16_384,
+            flaky_memory: Period::from_days(30),
             rejects: 10_000,
             max_behind: 500_000,
         }

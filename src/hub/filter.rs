@@ -104,13 +104,13 @@ impl Condition {
                     .collect::<Result<_, _>>()?,
             ),
             Kind::Str | Kind::List => Condition::Text(values.to_vec()),
-            Kind::Enum => return Condition::words(view.columns[column].name, values),
+            Kind::Enum => return Condition::words(view.name, view.columns[column].name, values),
         };
         Ok(parsed)
     }
 
-    fn words(name: &str, values: &[String]) -> Result<Condition, BadValue> {
-        let Some(words) = enum_words(name) else { return Ok(Condition::Text(values.to_vec())) };
+    fn words(view: &str, name: &str, values: &[String]) -> Result<Condition, BadValue> {
+        let Some(words) = enum_words(view, name) else { return Ok(Condition::Text(values.to_vec())) };
         let mut least = words.len();
         for value in values {
             let Some(rank) = words.iter().position(|word| word == value) else {

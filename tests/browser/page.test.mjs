@@ -185,6 +185,20 @@ withServer("failures come together as patterns", {}, async ({ weir, open }) => {
   assert.match(await page.locator(".spread").textContent(), /^3 in the last hour, 3 in 24 hours, in 1 run, /);
 });
 
+withServer("flaky tests stand with what decided, and go when it is taken back", {}, async ({ weir, open }) => {
+  const page = await open("/#/flaky");
+  await page.getByText("None: no test has failed").waitFor();
+  const run = new Run("web", "r1", { branch: "main" });
+  await weir.post([...run.started(3), run.test(1, "failed"), run.test(1, "passed", { attempt: 2 }), run.test(2, "failed"), run.test(3, "passed")]);
+  await until(page, () => document.querySelectorAll("tr.flaky-test").length === 1);
+  const row = page.locator("tr.flaky-test");
+  assert.match(await row.textContent(), /test number 1.*main.*Flaky.*50.0 % of 2.*failed, then passed in one run/);
+  assert.deepEqual(await row.locator("a.attempt").allTextContents(), ["r1 #1 failed", "r1 #2 passed"]);
+  assert.match(await row.textContent(), /9 passes in a row, or no failure until/);
+  await weir.post([run.event("result_withdrawn", { testId: "t1", attempt: 1 })]);
+  await until(page, () => document.querySelectorAll("tr.flaky-test").length === 0);
+});
+
 withServer("people stand with their runs and how the last one went", {}, async ({ weir, open }) => {
   const page = await open("/#/people");
   await page.getByText("Nobody yet.").waitFor();
@@ -302,11 +316,11 @@ withServer("everything can be reached and done with the keyboard", {}, async ({ 
 async function furnished(weir) {
   const long = new Run("a-project-with-a-rather-long-name", "build-2026-11-22T21-48-27Z-windows-latest-node-20-shard-3", { branch: "feature/a-branch-name-that-goes-on-and-on-and-on" });
   const message = "java.lang.IllegalStateException: connectionPoolExhausted".padEnd(300, "x");
-  await weir.post([...long.started(40), long.test(1, "passed"), long.test(2, "failed", { error: { message, type: "java.lang.IllegalStateException" }, testName: "n".repeat(200) }), long.test(3, "error", { error: { message: "boom" } }), long.test(4, "skipped")]);
+  await weir.post([...long.started(40), long.test(1, "passed"), long.test(2, "failed", { error: { message, type: "java.lang.IllegalStateException" }, testName: "n".repeat(200) }), long.test(3, "error", { error: { message: "boom" } }), long.test(3, "passed", { attempt: 2 }), long.test(4, "skipped")]);
   const short = new Run("web", "r1");
   await weir.post([...short.started(2), short.test(1, "passed"), ...short.ended()]);
   await weir.post([long.event("test_case_started", { testId: "t9", testSuiteId: "unit" })]);
-  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
+  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["flaky", "/#/flaky", "tr.flaky-test"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
     ["run", `/#/runs/${long.project}/${long.run}`, "button.test"]];
 }
 

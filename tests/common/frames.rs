@@ -127,7 +127,7 @@ fn random_row(rng: &mut StdRng, view: &View) -> Row {
             Kind::Int | Kind::Time => writer.int(rng.random_range(0..3)),
             Kind::Duration | Kind::Ratio => writer.int(rng.random_range(-5_000_000..5_000_000)),
             Kind::Str => writer.str(&format!("{}{}", column.name, rng.random_range(0..3))),
-            Kind::Enum => match enum_words(column.name) {
+            Kind::Enum => match enum_words(view.name, column.name) {
                 Some(words) => writer.str(words[rng.random_range(0..words.len())]),
                 None => writer.str(["one", "two\n\"quoted\""][rng.random_range(0..2)]),
             },

@@ -166,6 +166,22 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "", words: &[], largest: "count_10m" },
     },
     Layout {
+        view: "flaky_tests",
+        columns: &[
+            column("state", "state", 8),
+            column("why", "reason", 8),
+            column("test", "name", 60),
+            column("branch", "branch", 24),
+            percent("failed", "flake_rate"),
+            column("of", "outcomes", 4),
+            column("flips", "flips", 5),
+            column("passes needed", "passes_needed", 13),
+            column("last flake", "last_flake_at", 10),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "state", words: &["broken", "flaky", "fixed"], largest: "last_flake_at" },
+    },
+    Layout {
         view: "missing",
         columns: &[
             column("missing", "kind", 17),
