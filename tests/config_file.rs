@@ -50,7 +50,8 @@ fn all_problems_are_reported_at_once_with_key_and_line() {
         (6, "engine.workers"),
         (7, "engine.tick_min"),
         (8, "engine.tick_max"),
-        // It must exceed three memories.
+        // It must exceed four memories.
+        (11, "log.retention_age"),
         (11, "log.retention_age"),
         (11, "log.retention_age"),
         (11, "log.retention_age"),
