@@ -288,3 +288,68 @@ async fn only_writers_may_say_something_and_their_name_is_kept() {
     assert_eq!(listed["incidents"][0]["saidBy"], "ci", "{listed}");
     whole.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_test_is_flaky_is_told_with_its_evidence_and_its_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let event = |version: u64, kind: &str, attempt: u32| {
+        json!({
+            "eventId": version.to_string(), "eventType": kind, "streamId": "s", "version": version, "timestamp": version,
+            "correlationId": "r1", "data": { "testId": "a test", "attempt": attempt },
+            "metadata": { "project": "web", "branch": "main", "commit": "c1", "worker": "w1" },
+        })
+    };
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after it").as_millis();
+    let at = u64::try_from(now()).expect("small") - 1_000;
+    for (version, kind, attempt) in [(1, "test_failed", 1), (2, "test_passed", 2)] {
+        let mut event = event(version, kind, attempt);
+        event["timestamp"] = json!(at + version);
+        let (status, _, said) =
+            ask(request(&whole, Method::POST, "/v1/events", &event.to_string())
+                .header("content-type", "application/json"))
+            .await;
+        assert_eq!(status.as_u16(), 202, "{said}");
+    }
+    // The row moves at the next whole second.
+    let why = |rule: Value| {
+        let whole = &whole;
+        async move {
+            loop {
+                let (_, _, said) = ask(whole.client.get(whole.url("/v1/why/flaky_tests/a%20test?project=web"))).await;
+                let verdict = &said["verdicts"][0];
+                if verdict["evidence"].as_array().is_some_and(|all| all.len() == 2) && verdict["rule"]["id"] == rule {
+                    return verdict.clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let verdict = why(Value::Null).await;
+    let evidence = |attempt: u64, outcome: &str| json!({ "run": "r1", "attempt": attempt, "outcome": outcome, "at": at + attempt, "commit": "c1", "worker": "w1" });
+    assert_eq!(verdict["evidence"], json!([evidence(1, "failed"), evidence(2, "passed")]));
+    assert_eq!(
+        (&verdict["state"], &verdict["reason"], &verdict["branch"]),
+        (&json!("flaky"), &json!("retry"), &json!("main"))
+    );
+    assert_eq!(verdict["rule"]["passes"], 10, "the default: {verdict}");
+    let week = 7 * 86_400_000;
+    assert_eq!(verdict["clears"], json!({ "passes_in_a_row": 9, "or_no_failure_until": at + 1 + week }));
+    let rule = json!({ "kind": "flaky", "project": "web", "passes": 3 });
+    let (status, said) = put(&whole, "/v1/rules/soon?wait=applied", rule).await;
+    assert_eq!(status, 200, "{said}");
+    let verdict = why(json!("soon")).await;
+    assert_eq!((&verdict["rule"]["passes"], &verdict["rule"]["since"]), (&json!(3), &said["tick"]), "{verdict}");
+    assert_eq!(verdict["clears"]["passes_in_a_row"], 2);
+    for (path, wanted, code) in [
+        ("/v1/why/flaky_tests/other?project=web", 404, "no_verdict"),
+        ("/v1/why/flaky_tests/a%20test?project=web&branch=side", 404, "no_verdict"),
+        ("/v1/why/flaky_tests/a%20test", 400, "invalid_query"),
+        ("/v1/why/flaky_tests/a%20test?project=web&colour=red", 400, "invalid_query"),
+    ] {
+        let (status, _, said) = ask(whole.client.get(whole.url(path))).await;
+        assert_eq!(status.as_u16(), wanted, "{path}: {said}");
+        assert!(said.to_string().contains(code), "{path}: {said}");
+    }
+    whole.end().await;
+}

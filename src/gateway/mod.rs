@@ -30,6 +30,7 @@ mod queries;
 mod rules;
 mod session;
 mod socket;
+mod why;
 
 use crate::connections::Connections;
 use crate::hub::{Head, Hub};
@@ -196,6 +197,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/stream", get(stream))
         .route("/v1/views", get(queries::views))
         .route("/v1/views/{view}", get(queries::rows))
+        .route("/v1/why/flaky_tests/{test}", get(why::flaky_test))
         .route("/v1/digests", get(queries::digests))
         .route("/v1/rules", get(rules::rules))
         .route("/v1/incidents", get(rules::incidents))

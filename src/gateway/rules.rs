@@ -93,7 +93,7 @@ async fn held(
 }
 
 /// A row as what was put, with what is known of that.
-fn said(row: &Row) -> Value {
+pub(super) fn said(row: &Row) -> Value {
     let value = |name: &str| match RULES.column(name).map(|column| row.column(column)) {
         Some(row::Value::Str(text)) => json!(text),
         Some(row::Value::Int(number)) => json!(number),
