@@ -23,7 +23,8 @@ fn check(ticks: &[Tick], feeding: Feeding) -> BTreeSet<String> {
             oracle.rows(&FLAKY_TESTS, folded.time).iter().map(|row| json(row, &FLAKY_TESTS)).collect();
         let mut found = folded.json(&FLAKY_TESTS);
         let mut sorted = expected.clone();
-        (found.sort(), sorted.sort());
+        found.sort();
+        sorted.sort();
         assert_eq!(found, sorted, "{feeding:?} at {}", folded.time);
         for row in folded.rows(&FLAKY_TESTS) {
             let word = |index| format!("{:?}", row.column(index));
@@ -36,9 +37,10 @@ fn check(ticks: &[Tick], feeding: Feeding) -> BTreeSet<String> {
 #[test]
 fn verdicts_equal_their_oracle_where_outcomes_pile_up() {
     let mut said = BTreeSet::new();
-    for seed in 0..if std::env::var_os("WEIR_LONG").is_some() { 600 } else { 60 } {
+    for seed in 0_u64..if std::env::var_os("WEIR_LONG").is_some() { 600 } else { 60 } {
         let workers = [1, 2, 4][usize::try_from(seed % 3).expect("small")];
-        said.append(&mut check(&steady(seed, 150), Feeding { workers, ticks_a_step: 1 + seed as usize % 7, seed }));
+        let ticks_a_step = 1 + usize::try_from(seed % 7).expect("small");
+        said.append(&mut check(&steady(seed, 150), Feeding { workers, ticks_a_step, seed }));
     }
     // healthy; flaky by retry, commit and flips; broken; fixed by passes and by days.
     assert_eq!(said.len(), 7, "{said:?}");

@@ -4,7 +4,7 @@ use super::guard::{Guard, GuardChange};
 use super::ring::{Entry, Ring};
 use super::rules::{FlakyRules, Judging};
 use super::verdict::{Verdict, judge};
-use super::{Input, bucket};
+use super::{BUCKETS, Input, bucket};
 use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, RowChange};
@@ -158,7 +158,7 @@ impl Rings {
     }
 
     /// Adds what came of a ring in a tick.
-    fn add(&mut self, ring: &mut Ring, key: &Key, facts: &mut Vec<AttemptFact>) {
+    fn add(&mut self, ring: &mut Ring, key: &Key, facts: &mut [AttemptFact]) {
         facts.sort_by_key(order);
         for fact in facts.iter() {
             let Some(entry) = self.entry(fact) else { continue };
@@ -189,7 +189,7 @@ impl Rings {
     fn begin(&mut self, came: BTreeMap<Key, Vec<AttemptFact>>, now: u64) {
         let mut resting: BTreeMap<Bucket, BTreeSet<(u64, Key)>> = BTreeMap::new();
         let mut begun = BTreeSet::new();
-        let share = (self.config.flaky_tests / super::BUCKETS as usize).max(1);
+        let share = (self.config.flaky_tests as u64 / BUCKETS).max(1);
         for (key, mut facts) in came {
             let Some(first) = facts.first() else { continue };
             let bucket = (project_scope(&first.names.project), bucket(key.0));
@@ -198,7 +198,7 @@ impl Rings {
             if ring.forget_at(self.config.flaky_memory_ms) <= now {
                 continue;
             }
-            if self.buckets.get(&bucket).is_some_and(|keys| keys.len() >= share) {
+            if self.buckets.get(&bucket).is_some_and(|keys| keys.len() as u64 >= share) {
                 let resting = resting.entry(bucket).or_insert_with(|| self.resting(&bucket, &begun, now));
                 let Some((_, left)) = resting.pop_first() else { continue };
                 self.leave(&left);

@@ -62,7 +62,9 @@ impl Known<'_> {
     /// Of the tests that passed or failed where `here` says, how many never passed there; nothing of too few.
     fn failing_of(&self, run: &Run, here: impl Fn(Option<&str>) -> bool) -> Option<(usize, usize)> {
         let outcomes = run.tests.values().map(|test| {
-            let ended = test.ended().filter(|attempt| here(attempt.worst().unwrap().1.origin.worker.as_deref()));
+            let ended = test
+                .ended()
+                .filter(|attempt| attempt.worst().is_some_and(|(_, event)| here(event.origin.worker.as_deref())));
             ended.filter_map(|a| a.outcome()).filter(|outcome| *outcome != Outcome::Skipped).collect::<Vec<_>>()
         });
         let finished: Vec<Vec<Outcome>> = outcomes.filter(|outcomes| !outcomes.is_empty()).collect();
