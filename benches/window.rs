@@ -50,7 +50,8 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
             let (awaited, awaited_stream) =
                 scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Awaited>>>();
             let cx = Context { scope, config };
-            let (rows, late) = live_metrics::render(&cx, fact_stream, running_stream, awaited_stream);
+            let (_slow, slow_stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<AttemptFact>>>();
+            let (rows, late) = live_metrics::render(&cx, fact_stream, slow_stream, running_stream, awaited_stream);
             let count = move |_: &(_, u64, i64)| {
                 counted.fetch_add(1, Ordering::Relaxed);
             };

@@ -8,6 +8,7 @@ import { parse } from "./router.js";
 import { Store } from "./store.js";
 import { mountErrors } from "./views/errors.js";
 import { mountFlaky } from "./views/flaky.js";
+import { mountSlow } from "./views/slow.js";
 import { mountMetrics } from "./views/metrics.js";
 import { mountPatterns } from "./views/patterns.js";
 import { mountPeople } from "./views/people.js";
@@ -66,6 +67,8 @@ function mount({ page: name, project, run }) {
       return stack("Runs", mountMetrics(app), mountRuns(app), mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
     case "patterns":
       return stack("Failures", mountPatterns(app), mountErrors(app));
+    case "slow":
+      return stack("Slow tests", mountSlow(app));
     case "flaky":
       return stack("Flaky tests", mountFlaky(app));
     case "people":

@@ -60,6 +60,13 @@ pub struct Config {
     pub flaky_tests: usize,
     /// A ring of outcomes is forgotten so long after the last failure in it.
     pub flaky_memory_ms: u64,
+    /// Slow tests shown a project.
+    pub slow_tests: usize,
+    /// Tests of which durations are kept a project, a 256th of it a bucket of tests; attempts of others are counted together. At
+    /// least 256.
+    pub slow_tests_held: usize,
+    /// Durations are remembered for seven parts of this, in whole parts.
+    pub duration_memory_ms: u64,
     /// Tests of a run, or on one machine of it, from which on the infrastructure may be to blame.
     pub guard_tests: usize,
     /// Names of the topics, by their number in positions and bindings: a topic keeps its number, so new ones come last.
@@ -97,6 +104,9 @@ impl Default for Config {
             user_memory_ms: 7 * DAY,
             flaky_tests: 16_384,
             flaky_memory_ms: 30 * DAY,
+            slow_tests: 500,
+            slow_tests_held: 500_000,
+            duration_memory_ms: 7 * DAY,
             guard_tests: 5,
             topics: ["weir.events", "weir.control"].map(str::to_owned).to_vec(),
             until: u64::MAX,
@@ -119,6 +129,7 @@ impl Config {
             self.error_memory_ms,
             self.user_memory_ms,
             self.flaky_memory_ms,
+            self.duration_memory_ms,
         ]
         .into_iter()
         .fold(0, u64::max)

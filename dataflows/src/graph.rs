@@ -8,6 +8,7 @@ use crate::admission::admit;
 use crate::config::Config;
 use crate::context::Context;
 use crate::control::ControlInput;
+use crate::durations::durations;
 use crate::facts::PhaseChange;
 use crate::fork::fork;
 use crate::gate::gate;
@@ -32,7 +33,7 @@ use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
     COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING, REJECTS, RULES,
-    RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
+    RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -126,6 +127,8 @@ fn render<'s>(
     outputs.add(&RULES, control.rows);
     outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules.clone()));
     let facts_by_test = flaky_tests::by_test(facts.clone());
+    let durations = durations(cx, facts_by_test.clone());
+    outputs.add(&SLOW_TESTS, durations.rows);
     outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, phases, control.rules));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, coverage_summary);
@@ -146,7 +149,7 @@ fn render<'s>(
         RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
         _ => None,
     });
-    let (metrics, late) = live_metrics::render(cx, facts, results.running, awaited);
+    let (metrics, late) = live_metrics::render(cx, facts, durations.slow, results.running, awaited);
     outputs.add(&LIVE_METRICS, metrics);
     outputs.add(&USER_ACTIVITY, user_activity::render(cx, of_users));
     outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));

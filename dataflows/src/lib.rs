@@ -18,6 +18,7 @@ pub mod config;
 pub mod context;
 pub mod control;
 pub mod departed;
+pub mod durations;
 pub mod facts;
 pub mod fingerprint;
 pub mod fork;

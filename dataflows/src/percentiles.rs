@@ -155,6 +155,30 @@ impl Counts {
         self.0.extend_from_slice(&scratch.bytes);
     }
 
+    /// Whether something is counted in a bucket.
+    #[must_use]
+    pub fn has(&self, bucket: u16) -> bool {
+        self.iter().any(|(other, count)| other == bucket && count > 0)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.iter().map(|(_, count)| count).sum()
+    }
+
+    /// A percentile in µs, by nearest rank; `None` when there are none.
+    #[must_use]
+    pub fn percentile(&self, percent: i64) -> Option<u64> {
+        let rank = (self.total() * percent + 99) / 100;
+        let mut before = 0;
+        let found = self.iter().find(|(_, count)| {
+            before += count;
+            before >= rank
+        });
+        found.filter(|_| rank > 0).map(|(bucket, _)| middle(bucket))
+    }
+
     /// Whether nothing is counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

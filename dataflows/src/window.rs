@@ -26,6 +26,12 @@ impl Window {
         Window { length_ms, pane_ms: if pane_ms < 1_000 { 1_000 } else { pane_ms } }
     }
 
+    /// A window in panes of a width of its own; both multiples of every cadence that rows by it have.
+    #[must_use]
+    pub const fn in_panes(length_ms: u64, pane_ms: u64) -> Window {
+        Window { length_ms, pane_ms }
+    }
+
     /// The length in whole seconds.
     #[must_use]
     pub const fn seconds(self) -> u64 {

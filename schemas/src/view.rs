@@ -118,6 +118,7 @@ pub const VIEWS: &[&View] = &[
     &FLAKY_TESTS,
     &MISSING,
     &USER_ACTIVITY,
+    &SLOW_TESTS,
     &REJECTS,
     &RULES,
 ];
@@ -230,7 +231,9 @@ pub const TEST_RESULTS: View = View {
 /// `tests_per_second` is over the whole window; `success_rate` and `error_rate` are shares of passed and failing, in percent,
 /// 100 and 0 while nothing finished. `average_duration` is the mean; `p50` `p95` `p99` are nearest-rank percentiles: of `n`
 /// durations in ascending order the one at `⌈n × p ÷ 100⌉`, off by at most 1 % of itself, exact below 128 µs. All four are
-/// null while no attempt says how long it took. `failure_patterns` counts different failures in the window, exactly up to
+/// null while no attempt says how long it took. `performance_score` is the share, in percent, of attempts that took at most twice
+/// the median of their test over the last 7 days before their tick, of those that were not skipped and say how long they took; what has
+/// no such median was on time. `failure_patterns` counts different failures in the window, exactly up to
 /// 4,096 different ones in the last hour; above, it is a lower bound.
 ///
 /// The other columns are of now, whatever the window, and are null but in the rows of `60s`: `running_tests` of a project and
@@ -238,7 +241,7 @@ pub const TEST_RESULTS: View = View {
 /// complete its numbers are: streams not yet complete, and tests announced and not yet seen, over its running runs.
 pub const LIVE_METRICS: View = View {
     name: "live_metrics",
-    version: 2,
+    version: 3,
     channel: "real_time_metrics",
     key: 4,
     cadence_ms: 250,
@@ -254,6 +257,7 @@ pub const LIVE_METRICS: View = View {
         column("p50", Kind::Duration),
         column("p95", Kind::Duration),
         column("p99", Kind::Duration),
+        column("performance_score", Kind::Ratio),
         column("failure_patterns", Kind::Int),
         column("running_tests", Kind::Int),
         column("open_streams", Kind::Int),
@@ -415,6 +419,28 @@ pub const FLAKY_TESTS: View = View {
         column("clears_at", Kind::Time),
         column("rule", Kind::Str),
         column("rule_since", Kind::Time),
+    ],
+};
+
+/// The tests of each project that take longest: the first 500 by median, over the last 7 days (UTC days of event time), of attempts
+/// that were not skipped and say how long they took. `runs` counts these; `p50` and `p95` are at most 0.8 % off. `change`: how much
+/// longer the median of the newest day on which it ran is than that of the days before, in percent; null without such days.
+/// A row with an empty `test` counts the attempts of tests for which there is no room.
+pub const SLOW_TESTS: View = View {
+    name: "slow_tests",
+    version: 1,
+    channel: "performance_feed",
+    key: 2,
+    cadence_ms: 10_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("test", Kind::Str),
+        column("name", Kind::Str),
+        column("suite", Kind::Str),
+        column("p50", Kind::Duration),
+        column("p95", Kind::Duration),
+        column("runs", Kind::Int),
+        column("change", Kind::Ratio),
     ],
 };
 

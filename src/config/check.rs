@@ -100,6 +100,7 @@ fn log(config: &Config, rules: &mut Rules) {
         ("engine.error_memory", engine.error_memory),
         ("engine.user_memory", engine.user_memory),
         ("engine.flaky_memory", engine.flaky_memory),
+        ("engine.duration_memory", engine.duration_memory),
         ("engine.run_timeout and engine.run_grace together", longest_run(config)),
     ] {
         rules.require(log.retention_age > memory, "log.retention_age", || {
@@ -139,6 +140,7 @@ fn engine(config: &Config, rules: &mut Rules) {
         ("engine.error_memory", engine.error_memory),
         ("engine.user_memory", engine.user_memory),
         ("engine.flaky_memory", engine.flaky_memory),
+        ("engine.duration_memory", engine.duration_memory),
     ] {
         rules.some_period(key, period);
     }
@@ -152,6 +154,8 @@ fn engine(config: &Config, rules: &mut Rules) {
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
     rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
     rules.at_least("engine.flaky_tests", engine.flaky_tests as u64, 256);
+    rules.at_least("engine.slow_tests", engine.slow_tests as u64, 1);
+    rules.at_least("engine.slow_tests_held", engine.slow_tests_held as u64, 256);
     rules.at_least("engine.users", engine.users as u64, 1);
     rules.at_least("engine.rejects", engine.rejects as u64, 1);
 }

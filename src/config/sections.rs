@@ -138,6 +138,12 @@ pub struct Engine {
     pub flaky_tests: usize,
     /// A test is no longer judged so long after its last failure.
     pub flaky_memory: Period,
+    /// Slow tests shown a project.
+    pub slow_tests: usize,
+    /// Tests whose durations are remembered a project; attempts of others are counted in the row of the test without a name.
+    pub slow_tests_held: usize,
+    /// Durations of tests are remembered for so long, in whole sevenths of it.
+    pub duration_memory: Period,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
@@ -167,6 +173,9 @@ impl Default for Engine {
             user_memory: Period::from_days(7),
             flaky_tests: 16_384,
             flaky_memory: Period::from_days(30),
+            slow_tests: 500,
+            slow_tests_held: 500_000,
+            duration_memory: Period::from_days(7),
             rejects: 10_000,
             max_behind: 500_000,
         }

@@ -45,6 +45,7 @@ const FILES: &[File] = &[
     ("/assets/views/errors.js", SCRIPT, include_str!("../../dashboard/views/errors.js")),
     ("/assets/views/metrics.js", SCRIPT, include_str!("../../dashboard/views/metrics.js")),
     ("/assets/views/patterns.js", SCRIPT, include_str!("../../dashboard/views/patterns.js")),
+    ("/assets/views/slow.js", SCRIPT, include_str!("../../dashboard/views/slow.js")),
     ("/assets/views/flaky.js", SCRIPT, include_str!("../../dashboard/views/flaky.js")),
     ("/assets/views/people.js", SCRIPT, include_str!("../../dashboard/views/people.js")),
     ("/assets/views/problems.js", SCRIPT, include_str!("../../dashboard/views/problems.js")),

@@ -199,6 +199,16 @@ withServer("flaky tests stand with what decided, and go when it is taken back", 
   await until(page, () => document.querySelectorAll("tr.flaky-test").length === 0);
 });
 
+withServer("slow tests stand by their medians", {}, async ({ weir, open }) => {
+  const page = await open("/#/slow");
+  await page.getByText("No test has said how long it took").waitFor();
+  const run = new Run("web", "r1");
+  await weir.post([...run.started(2), run.test(1, "passed", { duration: 90 }), run.test(2, "passed", { duration: 1600 })]);
+  await until(page, () => document.querySelectorAll("tr.slow-test").length === 2);
+  assert.deepEqual(await page.locator("tr.slow-test").first().locator("th, td").allTextContents().then((cells) => cells.slice(1)), ["1.60 s", "1.60 s", "", "1"]);
+  assert.match(await page.locator("tr.slow-test th").first().textContent(), /test number 2/);
+});
+
 withServer("people stand with their runs and how the last one went", {}, async ({ weir, open }) => {
   const page = await open("/#/people");
   await page.getByText("Nobody yet.").waitFor();
@@ -320,7 +330,7 @@ async function furnished(weir) {
   const short = new Run("web", "r1");
   await weir.post([...short.started(2), short.test(1, "passed"), ...short.ended()]);
   await weir.post([long.event("test_case_started", { testId: "t9", testSuiteId: "unit" })]);
-  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["flaky", "/#/flaky", "tr.flaky-test"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
+  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["flaky", "/#/flaky", "tr.flaky-test"], ["slow", "/#/slow", "tr.slow-test"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
     ["run", `/#/runs/${long.project}/${long.run}`, "button.test"]];
 }
 

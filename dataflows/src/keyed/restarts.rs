@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -26,6 +26,7 @@ const NAMES: [&str; 22] = [
     "::LocalGauges",
     "::Scopes",
     "::Patterns",
+    "::Durations",
     "::Controls",
     "::RunFailures",
     "::Errors",

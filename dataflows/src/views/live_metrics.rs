@@ -7,6 +7,9 @@
 //! finished; skipped tests are in `tests_per_second` and in no rate. A row is there while its window holds an attempt; that
 //! of 60 s also while a test is running or, for a project, something is awaited.
 //!
+//! `performance_score` is the share of attempts that were not slow for their test, of those that say how long they took and were not
+//! skipped; the verdicts come from `crate::durations`.
+//!
 //! Two layers: each worker first sums its own updates by scope and pane until the next cadence point ([`local`], [`gauges`]),
 //! so a hot scope costs its owner ([`scopes`]) a few updates a worker and point, not one an event. The owner keeps each
 //! attempt once, in panes that grow with age ([`scope`]).
@@ -31,7 +34,7 @@ use crate::keyed::{Collection, keyed};
 use crate::window::Window;
 use delta::Delta;
 use gauges::{Gauge, LocalGauges};
-use local::LocalPanes;
+use local::{Attempt, LocalPanes};
 use scopes::Scopes;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
@@ -54,10 +57,13 @@ pub const LONG_CADENCE_MS: u64 = 1_000;
 pub fn render<'s>(
     cx: &Context<'s>,
     facts: Collection<'s, AttemptFact>,
+    slow: Collection<'s, AttemptFact>,
     running: Collection<'s, Running>,
     awaited: Collection<'s, Awaited>,
 ) -> (Rows<'s>, Collection<'s, Late>) {
     let until = cx.config.until;
+    let facts = facts.map(|(fact, time, diff)| (Attempt::Ended(fact), time, diff));
+    let facts = facts.concat(slow.map(|(fact, time, diff)| (Attempt::Slow(fact), time, diff)));
     let (panes, late) = keyed("LiveMetricsPanes", facts, Pipeline, until, LocalPanes::default()).ok_err(split);
     let running = running.map(|(running, time, diff)| (Gauge::Running(running), time, diff));
     let awaited = awaited.map(|(awaited, time, diff)| (Gauge::Awaited(awaited), time, diff));

@@ -46,6 +46,8 @@ pub fn config() -> Config {
         coverage_memory_ms: 7_000_000,
         users: 1,
         user_memory_ms: 50_000,
+        slow_tests: 3,
+        duration_memory_ms: 1_400_000,
         flaky_tests: 512,
         flaky_memory_ms: 90_000_000,
         guard_tests: 3,

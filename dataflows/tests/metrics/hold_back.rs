@@ -23,7 +23,8 @@ use weir_schemas::row::Row;
 /// Project, kind, name, and the number of the window.
 type Key = (Text, Text, Text, usize);
 type Summary = (Key, Outcome, Option<u64>, Option<Id>);
-type Sums = (i64, i64, i64);
+/// Passed, failing, skipped, and not skipped with a duration.
+type Sums = (i64, i64, i64, i64);
 
 /// `((datum, the time at which it leaves the window), time, diff)` to the datum's presence in the window.
 fn hold_back<'s>(
@@ -95,9 +96,9 @@ impl HeldBack {
         self.next[1] = take(&self.durations, self.next[1], time, &mut self.durations_now);
         self.next[2] = take(&self.patterns, self.next[2], time, &mut self.patterns_now);
         let mut rows: BTreeMap<&Key, Expected> = BTreeMap::new();
-        for (key, (passed, failing, skipped)) in self.sums_now.keys() {
-            let [passed, failing, skipped] = [*passed, *failing, *skipped].map(i128::from);
-            rows.insert(key, Expected { passed, failing, skipped, ..Expected::default() });
+        for (key, (passed, failing, skipped, judged)) in self.sums_now.keys() {
+            let [passed, failing, skipped, judged] = [*passed, *failing, *skipped, *judged].map(i128::from);
+            rows.insert(key, Expected { passed, failing, skipped, judged, ..Expected::default() });
         }
         for ((key, us), count) in self.durations_now.keys() {
             rows.entry(key).or_default().durations.insert(*us, i128::from(*count));
@@ -135,11 +136,11 @@ fn summaries(fact: &AttemptFact) -> Vec<(Summary, u64)> {
     WINDOWS.into_iter().enumerate().flat_map(|(number, window)| in_window(number, window)).collect()
 }
 
-fn sums(outcome: Outcome) -> Sums {
+fn sums(outcome: Outcome, timed: bool) -> Sums {
     match outcome {
-        Outcome::Passed => (1, 0, 0),
-        Outcome::Skipped => (0, 0, 1),
-        _ => (0, 1, 0),
+        Outcome::Passed => (1, 0, 0, i64::from(timed)),
+        Outcome::Skipped => (0, 0, 1, 0),
+        _ => (0, 1, 0, i64::from(timed)),
     }
 }
 
@@ -153,7 +154,7 @@ pub(crate) fn run(workers: usize, until: u64, updates: &[(AttemptFact, u64, i64)
             let (input, stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<(Summary, u64)>>>();
             let window = hold_back(VecCollection::new(stream.map(|update| update)), until);
             let [sums_out, durations_out, patterns_out] = [(); 3].map(|()| Arc::clone(&out));
-            let counts = window.clone().explode(|(key, outcome, ..)| Some((key, sums(outcome))));
+            let counts = window.clone().explode(|(key, outcome, us, _)| Some((key, sums(outcome, us.is_some()))));
             counts.count_total().inspect(move |(datum, time, diff)| {
                 sums_out.lock().expect("unpoisoned").sums.push((datum.clone(), *time, *diff as i64));
             });

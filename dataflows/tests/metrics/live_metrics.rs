@@ -12,7 +12,7 @@ use weir_dataflows::facts::{AttemptFact, Awaited, AwaitedKind, Rows, Running};
 use weir_dataflows::input::Text;
 use weir_dataflows::keyed::{Collection, Machine as _, Step, Updates};
 use weir_dataflows::views::live_metrics::delta::Delta;
-use weir_dataflows::views::live_metrics::local::LocalPanes;
+use weir_dataflows::views::live_metrics::local::{Attempt as PaneInput, LocalPanes};
 use weir_dataflows::views::live_metrics::render;
 use weir_dataflows::views::live_metrics::scopes::Scopes;
 use weir_schemas::id::Id;
@@ -25,6 +25,10 @@ fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
         Datum::Fact(fact) => Some((fact, time, diff)),
         _ => None,
     });
+    let slow = data.clone().flat_map(|(datum, time, diff)| match datum {
+        Datum::Slow(fact) => Some((fact, time, diff)),
+        _ => None,
+    });
     let running = data.clone().flat_map(|(datum, time, diff)| match datum {
         Datum::Running(running) => Some((running, time, diff)),
         _ => None,
@@ -33,7 +37,7 @@ fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
         Datum::Awaited(awaited) => Some((awaited, time, diff)),
         _ => None,
     });
-    render(cx, facts, running, awaited).0
+    render(cx, facts, slow, running, awaited).0
 }
 
 const SPAN: u64 = 80_000;
@@ -140,7 +144,7 @@ proptest! {
         let mut late: BTreeMap<Text, i64> = BTreeMap::new();
         for tick in updates.chunk_by(|a, b| a.1 == b.1) {
             let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
-            let mut data = tick.iter().map(|(fact, _, diff)| (fact.clone(), *diff)).collect();
+            let mut data = tick.iter().map(|(fact, _, diff)| (PaneInput::Ended(fact.clone()), *diff)).collect();
             LocalPanes::default().step(&mut data, &mut Step::new(tick[0].1, &mut out, &mut wake));
             for (datum, _, diff) in out {
                 if let Err(datum) = datum {
@@ -165,9 +169,9 @@ fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> U
     let mut stop = stop;
     let owner = |delta: &Delta| delta.scope.route();
     let end = BASE + 4 * HOUR;
-    let mut ticks: Vec<(u64, Vec<(AttemptFact, i64)>)> = updates
+    let mut ticks: Vec<(u64, Vec<(PaneInput, i64)>)> = updates
         .chunk_by(|a, b| a.1 == b.1)
-        .map(|tick| (tick[0].1, tick.iter().map(|(fact, _, diff)| (fact.clone(), *diff)).collect()))
+        .map(|tick| (tick[0].1, tick.iter().map(|(fact, _, diff)| (PaneInput::Ended(fact.clone()), *diff)).collect()))
         .chain([(end, Vec::new())])
         .collect();
     if let Some((time, workers)) = stop.filter(|(time, _)| ticks.iter().all(|(tick, _)| tick != time)) {
@@ -176,7 +180,10 @@ fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> U
         ticks.sort_by_key(|(time, _)| *time);
     }
     for (time, facts) in ticks {
-        local.step(time, facts, |fact| fact.names.test_or_zero().route());
+        let worker = |attempt: &PaneInput| match attempt {
+            PaneInput::Ended(fact) | PaneInput::Slow(fact) => fact.names.test_or_zero().route(),
+        };
+        local.step(time, facts, worker);
         // What the first layer says before and at this time.
         let mut told = std::mem::take(&mut local.out);
         told.sort_by_key(|(_, time, _)| *time);

@@ -182,6 +182,20 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "state", words: &["broken", "flaky", "fixed"], largest: "last_flake_at" },
     },
     Layout {
+        view: "slow_tests",
+        columns: &[
+            column("median", "p50", 9),
+            column("p95", "p95", 9),
+            percent("change", "change"),
+            column("runs", "runs", 7),
+            column("test", "name", 70),
+            column("suite", "suite", 32),
+            column("id", "test", 32),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "", words: &[], largest: "p50" },
+    },
+    Layout {
         view: "missing",
         columns: &[
             column("missing", "kind", 17),

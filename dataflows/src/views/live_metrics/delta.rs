@@ -134,6 +134,10 @@ pub struct Sums {
     pub timed: i64,
     /// How long these took; wide, since one absurd report must not overflow it.
     pub duration_us: i128,
+    /// Attempts that say how long they took and were not skipped.
+    pub judged: i64,
+    /// Those of them that took more than twice as long as their test does.
+    pub slow: i64,
 }
 
 impl Sums {
@@ -147,6 +151,7 @@ impl Sums {
         if let Some(duration_us) = duration_us {
             self.timed += diff;
             self.duration_us += i128::from(duration_us) * i128::from(diff);
+            self.judged += if outcome == Outcome::Skipped { 0 } else { diff };
         }
     }
 
@@ -157,6 +162,8 @@ impl Sums {
         self.skipped += other.skipped * times;
         self.timed += other.timed * times;
         self.duration_us += other.duration_us * i128::from(times);
+        self.judged += other.judged * times;
+        self.slow += other.slow * times;
     }
 
     /// How many attempts finished.

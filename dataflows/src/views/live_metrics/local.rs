@@ -29,6 +29,15 @@ use weir_schemas::view::LIVE_METRICS;
 
 pub use delta::project_scope;
 
+/// What comes in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Attempt {
+    /// An attempt.
+    Ended(AttemptFact),
+    /// An attempt was slow for its test.
+    Slow(AttemptFact),
+}
+
 /// Sums facts by scope and pane.
 #[derive(Default)]
 pub struct LocalPanes {
@@ -194,6 +203,14 @@ impl LocalPanes {
         self.slot(fact.names.suite_id, &fact.names.suite, group, pane).gathered.add(fact, diff);
     }
 
+    fn add_slow(&mut self, fact: &AttemptFact, diff: i64, now: u64) {
+        let Some(pane) = self.pane(fact.at.min(now), now) else { return };
+        let group = self.groups.of(&fact.origin);
+        let gathered = &mut self.slot(fact.names.suite_id, &fact.names.suite, group, pane).gathered;
+        gathered.sums.slow += diff;
+        gathered.withdrawn |= diff < 0;
+    }
+
     /// The pane of an attempt that ended at `at`; `None`: it has left every window.
     fn pane(&self, at: u64, now: u64) -> Option<u64> {
         let pane = WINDOWS[0].pane(at);
@@ -297,7 +314,7 @@ pub struct Entry {
 }
 
 impl Machine for LocalPanes {
-    type Input = AttemptFact;
+    type Input = Attempt;
     type Output = Result<Delta, Late>;
     type Entry = Entry;
 
@@ -306,11 +323,14 @@ impl Machine for LocalPanes {
         Some(LocalPanes::default())
     }
 
-    fn step(&mut self, data: &mut Vec<(AttemptFact, i64)>, step: &mut Step<'_, Self::Output>) {
+    fn step(&mut self, data: &mut Vec<(Attempt, i64)>, step: &mut Step<'_, Self::Output>) {
         let point = step.now().next_multiple_of(LIVE_METRICS.cadence_ms);
         self.begin(point);
         for (fact, diff) in data.drain(..) {
-            self.add(&fact, diff, step.now());
+            match fact {
+                Attempt::Ended(fact) => self.add(&fact, diff, step.now()),
+                Attempt::Slow(fact) => self.add_slow(&fact, diff, step.now()),
+            }
         }
         self.tell_late(step);
         if point == step.now() {

@@ -9,7 +9,7 @@
 //! where an attempt is held depends on its pane and the time alone, and what is taken back is found there.
 //!
 //! # Cost
-//! Bytes: 1 to 2 KB for a scope with a few attempts; each second, 10 s or 60 s with attempts holds a pane of 112 and 2 for
+//! Bytes: 1 to 2 KB for a scope with a few attempts; each second, 10 s or 60 s with attempts holds a pane of 128 and 2 for
 //! each bucket of durations in it; each level a histogram of 264 an octave; each pattern 24 a pane and 40. A suite of 20
 //! attempts a second for an hour takes about 75 KB; the most that a scope can take but for patterns is 170 panes of
 //! 15 KB. An attempt is added to a histogram once and moved twice, by then as counts of its bucket.
@@ -206,6 +206,7 @@ impl Scope {
         for which in 0..3 {
             writer.opt_uint(percentiles.map(|values| values[which]));
         }
+        writer.opt_int(ratio(sums.judged - sums.slow, 100, sums.judged));
         writer.uint(self.patterns.distinct(window));
         let of_project = gauges.filter(|_| *kind == ScopeKind::Project);
         let of_suite = gauges.filter(|_| matches!(kind, ScopeKind::Project | ScopeKind::Suite));

@@ -24,6 +24,8 @@ pub fn left(at: u64, (_, seconds, pane): (&str, u64, u64)) -> u64 {
 #[derive(Clone, Debug)]
 pub enum Datum {
     Fact(AttemptFact),
+    /// An attempt was slow for its test.
+    Slow(AttemptFact),
     Running(Running),
     Awaited(Awaited),
 }
@@ -40,6 +42,9 @@ pub struct Expected {
     /// How many took how many µs.
     pub durations: BTreeMap<u64, i128>,
     pub patterns: BTreeMap<Id, i128>,
+    /// Not skipped, and with a duration.
+    pub judged: i128,
+    pub slow: i128,
     pub running: i64,
     pub streams: i64,
     pub tests: i64,
@@ -52,6 +57,7 @@ impl Expected {
             Outcome::Skipped => self.skipped += count,
             _ => self.failing += count,
         }
+        self.judged += if outcome == Outcome::Skipped || duration_us.is_none() { 0 } else { count };
         duration_us.into_iter().for_each(|us| *self.durations.entry(us).or_default() += count);
         pattern.into_iter().for_each(|pattern| *self.patterns.entry(pattern).or_default() += count);
     }
@@ -69,7 +75,7 @@ impl Expected {
 }
 
 /// The middle of one of the 64 parts into which the numbers from a power of two to the next are divided.
-fn shown(us: u64) -> u64 {
+pub fn shown(us: u64) -> u64 {
     if us < 128 {
         return us;
     }
@@ -100,6 +106,8 @@ pub fn expected_row((project, kind, name): &Scope, window: usize, sums: &Expecte
     row.int(percent(sums.passed).unwrap_or(100_000_000)).int(percent(sums.failing).unwrap_or(0));
     row.opt_int((timed > 0).then(|| rounded(total, timed)));
     row.opt_uint(sums.percentile(50)).opt_uint(sums.percentile(95)).opt_uint(sums.percentile(99));
+    let on_time = sums.judged - sums.slow;
+    row.opt_int((sums.judged > 0).then(|| rounded(on_time * 100 * 1_000_000, sums.judged)));
     row.uint(sums.patterns.values().filter(|count| **count > 0).count() as u64);
     row.opt_int((now && matches!(*kind, "project" | "suite")).then_some(sums.running));
     row.opt_int((now && *kind == "project").then_some(sums.streams));
@@ -133,7 +141,12 @@ pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
                         sums.entry(scope).or_default().add(fact.outcome, fact.duration_us, pattern, i128::from(*diff));
                     }
                 }
-                Datum::Fact(_) => {}
+                Datum::Slow(fact) if left(fact.at, window) > now => {
+                    for scope in scopes(fact) {
+                        sums.entry(scope).or_default().slow += i128::from(*diff);
+                    }
+                }
+                Datum::Fact(_) | Datum::Slow(_) => {}
                 Datum::Running(Running { project, suite_name, .. }) => {
                     sums.entry(of_project(project)).or_default().running += diff;
                     if !suite_name.is_empty() {

@@ -17,6 +17,7 @@ pub mod rejects;
 pub mod run_failures;
 pub mod run_progress;
 pub mod runs;
+pub mod slow_tests;
 pub mod suite_progress;
 pub mod test_results;
 pub mod user_activity;
@@ -39,6 +40,8 @@ pub struct Oracle {
     facts: Updates<AttemptFact>,
     /// What failed: attempts and runs themselves.
     failures: Updates<AttemptFact>,
+    /// Attempts that were slow for their test.
+    slow: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
 }
@@ -48,6 +51,7 @@ impl Oracle {
         let judged = admission::admission(config, ticks);
         let lives = runs::lives(config, ticks, &judged);
         let facts = attempts::facts(&lives);
+        let slow = slow_tests::slow(&facts, config);
         let mut failures = [facts.clone(), attempts::failures_of_runs(&lives)].concat();
         failures.sort_by_key(|(_, at, _)| *at);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
@@ -59,6 +63,7 @@ impl Oracle {
             lives,
             facts,
             failures,
+            slow,
             rejected,
             coverage_summary,
         }
@@ -79,11 +84,18 @@ impl Oracle {
                 data.extend(
                     until(&self.facts, point).map(|(fact, at, diff)| (live_metrics::Datum::Fact(fact), at, diff)),
                 );
+                data.extend(
+                    until(&self.slow, point).map(|(fact, at, diff)| (live_metrics::Datum::Slow(fact), at, diff)),
+                );
                 live_metrics::rows(&data, point).into_iter().collect()
             }
             "failure_patterns" => {
                 let facts: Updates<AttemptFact> = until(&self.failures, point).collect();
                 failure_patterns::rows(&facts, point, &self.config).into_iter().collect()
+            }
+            "slow_tests" => {
+                let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
+                slow_tests::rows(&facts, point, &self.config)
             }
             "rejects" => {
                 let rejected: Updates<rejects::Rejected> = until(&self.rejected, point).collect();
