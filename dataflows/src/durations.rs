@@ -41,6 +41,7 @@ use weir_schemas::row::Row;
 const BUCKETS: usize = 256;
 
 /// The bucket of a test.
+#[expect(clippy::cast_possible_truncation, reason = "below 256")]
 fn bucket_of(test: Id) -> u32 {
     (test.route() % BUCKETS as u64) as u32
 }
