@@ -165,7 +165,8 @@ fn the_ring_is_bounded_in_time_and_bytes_and_so_are_its_entries() {
     let mut frames = Frames::new(2);
     frames.updates_max = 20;
     let begin = frames.time();
-    let queries: Vec<Query> = (0..60)
+    // A frame has rows of all views; these clients see one of them.
+    let queries: Vec<Query> = (0..10 * VIEWS.len())
         .map(|n| {
             Query::new("test_case_results", vec![("project".to_owned(), vec![format!("project{n}")])]).expect("known")
         })
