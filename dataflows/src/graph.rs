@@ -19,10 +19,11 @@ use crate::results::results;
 use crate::run_failures::{self, RunFailure, run_failures};
 use crate::runs::{RunOutput, live};
 use crate::sums::sum;
+use crate::views::alerts::Taps;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
-    coverage, error_stream, failure_patterns, flaky_tests, live_metrics, rejects, run_progress, suite_progress,
+    alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, rejects, run_progress, suite_progress,
     user_activity,
 };
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING, REJECTS, RULES,
-    RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
+    ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING, REJECTS,
+    RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -73,7 +74,7 @@ fn render<'s>(
     let config = &*cx.config;
     let control = crate::control::control(config, control);
     let (admitted, notes) = admit(config, events);
-    let lives = live(config, notes, silence);
+    let lives = live(config, notes, silence.clone());
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
@@ -123,23 +124,21 @@ fn render<'s>(
         _ => None,
     }));
 
-    let mut outputs = Outputs::new();
+    let (mut outputs, mut watched) = (Outputs::new(), Taps::default());
     outputs.add(&RULES, control.rows);
     outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules.clone()));
     let facts_by_test = flaky_tests::by_test(facts.clone());
     let durations = durations(cx, facts_by_test.clone());
     outputs.add(&SLOW_TESTS, durations.rows);
-    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, phases, control.rules));
+    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, phases, control.rules.clone()));
     outputs.add(&COVERAGE, coverage);
-    outputs.add(&COVERAGE_SUMMARY, coverage_summary);
-    outputs.add(
-        &RUN_PROGRESS,
-        runs.clone().flat_map(|(output, time, diff)| match output {
-            RunProgressOutput::Row(row) => Some((row, time, diff)),
-            _ => None,
-        }),
-    );
-    outputs.add(&SUITE_PROGRESS, suite_rows);
+    outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
+    let run_rows = runs.clone().flat_map(|(output, time, diff)| match output {
+        RunProgressOutput::Row(row) => Some((row, time, diff)),
+        _ => None,
+    });
+    outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, run_rows));
+    outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
     outputs.add(&TEST_RESULTS, results.rows);
     let missing_of_runs = runs.clone().flat_map(|(output, time, diff)| match output {
         RunProgressOutput::Missing(row) => Some((row, time, diff)),
@@ -150,10 +149,12 @@ fn render<'s>(
         _ => None,
     });
     let (metrics, late) = live_metrics::render(cx, facts, durations.slow, results.running, awaited);
-    outputs.add(&LIVE_METRICS, metrics);
-    outputs.add(&USER_ACTIVITY, user_activity::render(cx, of_users));
-    outputs.add(&FAILURE_PATTERNS, failure_patterns::render(cx, failures));
+    outputs.add(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics));
+    outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, of_users)));
+    outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    outputs.add(&MISSING, results.missing.concat(missing_of_runs).concat(missing_of_streams).concat(missing_of_suites));
+    let missing = results.missing.concat(missing_of_runs).concat(missing_of_streams).concat(missing_of_suites);
+    outputs.add(&MISSING, watched.tap(&MISSING, missing));
+    outputs.add(&ALERTS, alerts::render(cx, watched, control.rules, silence));
     (outputs, refusals)
 }

@@ -9,17 +9,17 @@
 //! one is read, since the topic may have other writers. Numbers are integers in the units of the columns that they are compared
 //! with, made once, in [`AlertRule::limit`].
 
-use crate::row::RATIO_UNIT;
-use crate::view::{Column, Kind, View, view};
+mod alert;
+pub mod builtin;
+
+pub use alert::{AlertRule, CONDITIONS_MAX, Comparison, Condition, FOR_MS_MAX, WATCHABLE};
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// An id, at most, in bytes.
 pub const ID_MAX: usize = 128;
 /// A text of a rule, at most, in bytes.
 pub const TEXT_MAX: usize = 1 << 10;
-/// Conditions of an alert rule, at most.
-pub const CONDITIONS_MAX: usize = 8;
 
 /// One record of the topic `weir.control`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,71 +95,6 @@ pub struct Incident {
     pub to: Option<u64>,
     /// What happened, for people.
     pub note: String,
-}
-
-/// A rule by which an alert fires and resolves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AlertRule {
-    /// The view whose rows it looks at.
-    pub view: String,
-    /// Rows it looks at: each column named has one of these values.
-    #[serde(default)]
-    pub filter: BTreeMap<String, Vec<String>>,
-    /// All of them must hold; the first one's value is the alert's.
-    pub when: Vec<Condition>,
-    /// For how long, in ms, before it fires.
-    #[serde(default)]
-    pub for_ms: u64,
-    /// The first condition's threshold to go back; without one the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clear: Option<f64>,
-    /// How bad it is.
-    pub severity: crate::event::Severity,
-    /// What to tell, with `{column}` for the row's values, `{value}` and `{threshold}`.
-    pub message: String,
-}
-
-/// A comparison of a column with a number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Condition {
-    /// The column: a number, or a time, of which the age in seconds is compared.
-    pub column: String,
-    /// How.
-    pub is: Comparison,
-    /// With what, in the unit in which the column is shown (durations in ms, ratios as decimals); of a time, seconds.
-    pub threshold: f64,
-}
-
-/// How a value is compared with a threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Comparison {
-    /// Less.
-    #[serde(rename = "<")]
-    Less,
-    /// At most.
-    #[serde(rename = "<=")]
-    AtMost,
-    /// More.
-    #[serde(rename = ">")]
-    More,
-    /// At least.
-    #[serde(rename = ">=")]
-    AtLeast,
-}
-
-impl Comparison {
-    /// Whether it holds.
-    #[must_use]
-    pub fn holds(self, value: i64, threshold: i64) -> bool {
-        match self {
-            Comparison::Less => value < threshold,
-            Comparison::AtMost => value <= threshold,
-            Comparison::More => value > threshold,
-            Comparison::AtLeast => value >= threshold,
-        }
-    }
 }
 
 /// What makes a test flaky, broken, and well again.
@@ -310,74 +245,12 @@ impl FlakyRule {
     }
 }
 
-impl AlertRule {
-    /// The view that it looks at.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn view(&self) -> Result<&'static View, InvalidControl> {
-        match view(&self.view) {
-            Some(view) => Ok(view),
-            None => bad("view", format!("{:?} is no view", self.view)),
-        }
-    }
-
-    fn check(&self) -> Result<(), InvalidControl> {
-        let view = self.view()?;
-        if view.name == "alerts" {
-            return bad("view", "alerts do not look at alerts");
-        }
-        text("message", &self.message, TEXT_MAX)?;
-        for (name, values) in &self.filter {
-            match view.column(name) {
-                Some(index) if view.filterable(index) => {}
-                _ => return bad(format!("filter.{name}"), format!("{} has no such column to filter by", view.name)),
-            }
-            if values.is_empty() || values.len() > 32 {
-                return bad(format!("filter.{name}"), "from 1 to 32 values are allowed");
-            }
-        }
-        if self.when.is_empty() || self.when.len() > CONDITIONS_MAX {
-            return bad("when", format!("from 1 to {CONDITIONS_MAX} conditions are allowed"));
-        }
-        for (index, condition) in self.when.iter().enumerate() {
-            let field = |name| format!("when[{index}].{name}");
-            let Some(column) = view.column(&condition.column).and_then(|column| view.columns.get(column)) else {
-                return bad(field("column"), format!("{} has no column {:?}", view.name, condition.column));
-            };
-            if !matches!(column.kind, Kind::Int | Kind::Time | Kind::Duration | Kind::Ratio) {
-                return bad(field("column"), format!("{} is no number", column.name));
-            }
-            if AlertRule::limit(column, condition.threshold).is_none() {
-                return bad(field("threshold"), "not a number of a size that is compared");
-            }
-        }
-        if self.clear.is_some_and(|clear| !clear.is_finite() || clear.abs() > LIMIT_MAX) {
-            return bad("clear", "not a number of a size that is compared");
-        }
-        Ok(())
-    }
-
-    /// A threshold in the unit in which a column is kept: µs of a duration, millionths of a ratio; of a time the age in ms.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "within what i64 holds exactly")]
-    pub fn limit(column: &Column, threshold: f64) -> Option<i64> {
-        let unit = match column.kind {
-            Kind::Ratio => RATIO_UNIT as f64,
-            Kind::Duration | Kind::Time => 1_000.0,
-            _ => 1.0,
-        };
-        (threshold.is_finite() && threshold.abs() <= LIMIT_MAX).then(|| (threshold * unit).round() as i64)
-    }
-}
-
-/// The largest threshold, in its outside unit.
-const LIMIT_MAX: f64 = 9e9;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Severity;
+    use crate::view::{Column, Kind, view};
+    use std::collections::BTreeMap;
 
     fn rule() -> AlertRule {
         AlertRule {
@@ -388,6 +261,7 @@ mod tests {
             clear: Some(95.0),
             severity: Severity::Error,
             message: "{name}: {value} % pass".to_owned(),
+            disabled: false,
         }
     }
 
@@ -431,6 +305,13 @@ mod tests {
         );
         assert_eq!(alert(|rule| rule.when.clear()), "when: from 1 to 8 conditions are allowed");
         assert_eq!(
+            alert(|rule| rule.view = "test_results".to_owned()),
+            "view: alerts do not look at test_results; they can look at run_progress, suite_progress, live_metrics, \
+             coverage_summary, failure_patterns, missing, user_activity"
+        );
+        assert_eq!(alert(|rule| rule.clear = Some(85.0)), "clear: the alert would go back while its condition holds");
+        assert_eq!(alert(|rule| rule.for_ms = 604_800_001), "forMs: 604800001: at most 604800000 are allowed");
+        assert_eq!(
             problem(ControlChange::Incident(Incident::default())),
             "worker: missing: name a worker, an interval (from, to), or both"
         );
@@ -438,6 +319,16 @@ mod tests {
             problem(ControlChange::Flaky(FlakyRule { window: 65, ..FlakyRule::default() })),
             "window: 65: from 1 to 64 are allowed"
         );
+    }
+
+    #[test]
+    fn what_is_built_in_is_sound() {
+        for (id, rule) in builtin::alerts() {
+            assert!(id.starts_with(builtin::PREFIX) && !rule.disabled, "{id}");
+            let record = ControlRecord { id: id.to_owned(), ..record(ControlChange::Alert(rule)) };
+            record.check().expect("sound");
+        }
+        assert!(WATCHABLE.iter().all(|name| view(name).is_some()));
     }
 
     #[test]

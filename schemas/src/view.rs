@@ -119,6 +119,7 @@ pub const VIEWS: &[&View] = &[
     &MISSING,
     &USER_ACTIVITY,
     &SLOW_TESTS,
+    &ALERTS,
     &REJECTS,
     &RULES,
 ];
@@ -488,6 +489,31 @@ pub const USER_ACTIVITY: View = View {
         column("last_run", Kind::Str),
         column("last_result", Kind::Enum),
         column("last_active_at", Kind::Time),
+    ],
+};
+
+/// The alerts that fire: one row for each row of `view` of which the conditions of an alert rule have held for as long as it
+/// says. A row comes when its alert fires and leaves when it goes back; in between it stands as it was.
+///
+/// `rule` is the rule's id, of the project's own rules or of those for all projects; `subject` names the row: its key without
+/// the project, several columns of it joined by ` · ` (a `·` in one of them is written twice). `value` and `threshold` are of
+/// the first condition, as shown there (durations in ms), of a time its age in seconds; `message` is the rule's, filled in.
+pub const ALERTS: View = View {
+    name: "alerts",
+    version: 1,
+    channel: "alert_notifications",
+    key: 3,
+    cadence_ms: 0,
+    columns: &[
+        column("project", Kind::Str),
+        column("rule", Kind::Str),
+        column("subject", Kind::Str),
+        column("view", Kind::Str),
+        column("severity", Kind::Enum),
+        column("value", Kind::Ratio),
+        column("threshold", Kind::Ratio),
+        column("fired_at", Kind::Time),
+        column("message", Kind::Str),
     ],
 };
 

@@ -36,6 +36,7 @@ const NAMES: [&str; 23] = [
     "::LocalGuards",
     "::Guards",
     "::Rings",
+    "::Alerts",
 ];
 
 /// What is done to machines while a dataflow runs.

@@ -1,5 +1,6 @@
 //! The views: one file each. `graph::build` wires them.
 
+pub mod alerts;
 pub mod coverage;
 pub mod error_stream;
 pub mod failure_patterns;

@@ -3,7 +3,7 @@
 //! A history is a pure function of a seed and a length, so a failing one is named by two numbers. Streams send gapless
 //! versions but skip some (and may send them later), resend what they sent, reuse versions, send events of long ago and of
 //! the future, take results back before and after they came; runs begin, end, fall silent, are reopened; time jumps by
-//! hours; the silent clock stands still now and then; incidents are marked and the marks removed. Some of it is hostile: names over the limit, names that look like
+//! hours; the silent clock stands still now and then; incidents are marked and the marks removed; alert rules come, change and go. Some of it is hostile: names over the limit, names that look like
 //! others with a variant, tests without an id, suites without a name, and numbers at their limits; errors are made to
 //! meet in one bucket of `failure_patterns`.
 
@@ -13,7 +13,7 @@ use weir_dataflows::Config;
 use weir_dataflows::control::ControlInput;
 use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
-use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
+use weir_schemas::control::{AlertRule, ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
 use weir_schemas::event::{
     CoverageData, CoverageFile, CoverageMode, EventData, EventType, Metadata, TestErrorData, TestEvent,
 };
@@ -110,6 +110,11 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
             let position = Position { topic: 1, offset, ..Position::default() };
             tick.control.push(ControlInput { position, record: Arc::new(said(at, &mut dice)) });
         }
+        if dice.one_in(15) {
+            offset += 1;
+            let position = Position { topic: 1, offset, ..Position::default() };
+            tick.control.push(ControlInput { position, record: Arc::new(alert(at, &mut dice)) });
+        }
         for _ in 0..dice.roll(5) {
             let index = usize::try_from(dice.roll(5)).expect("small");
             let position =
@@ -180,6 +185,50 @@ fn said(at: u64, dice: &mut Dice) -> ControlRecord {
     let id = format!("i{}", dice.roll(2));
     ControlRecord { project: project.to_owned(), id, change, said_at: at, said_by: String::new() }
 }
+
+/// Of an alert rule: it comes, becomes another one, or goes. Few ids, so that rules of a project hide those of all.
+fn alert(at: u64, dice: &mut Dice) -> ControlRecord {
+    let change = if dice.one_in(6) {
+        ControlChange::Removed(ControlKind::Alert)
+    } else {
+        let mut rule = ALERTS[usize::try_from(dice.roll(ALERTS.len() as u64)).expect("small")].clone();
+        rule.for_ms = [0, 0, 1_005, 9_000][usize::try_from(dice.roll(4)).expect("small")];
+        rule.disabled = dice.one_in(12);
+        ControlChange::Alert(rule)
+    };
+    let id = ["a0", "a1", "a2", "builtin:silent-run"][usize::try_from(dice.roll(4)).expect("small")];
+    let project = ["web", "", "app"][usize::from(dice.one_in(2)) + usize::from(dice.one_in(6))];
+    let record =
+        ControlRecord { project: project.to_owned(), id: id.to_owned(), change, said_at: at, said_by: String::new() };
+    record.check().expect("ingest would take it");
+    record
+}
+
+/// Rules of all kinds of columns, on thresholds that histories cross.
+static ALERTS: LazyLock<Vec<AlertRule>> = LazyLock::new(|| {
+    let rules = [
+        r#"{"view":"run_progress","when":[{"column":"failed","is":">=","threshold":1}],"message":"{run}: {value}"}"#,
+        r#"{"view":"run_progress","filter":{"state":["running"]},"message":"{value} of {threshold} s since {last_event_at}",
+            "when":[{"column":"last_event_at","is":">=","threshold":1.2},{"column":"finished","is":">","threshold":0}]}"#,
+        r#"{"view":"run_progress","filter":{"can_still_pass":["true"]},"message":"{branch}",
+            "when":[{"column":"last_event_at","is":"<","threshold":4},{"column":"planned","is":"<","threshold":9}]}"#,
+        r#"{"view":"live_metrics","filter":{"window":["60s","10m"]},"message":"{scope} {name}: {value} < {threshold}","clear":70,
+            "when":[{"column":"success_rate","is":"<","threshold":55}]}"#,
+        r#"{"view":"live_metrics","when":[{"column":"average_duration","is":">","threshold":300.5}],"clear":200,"message":"{p95} {"}"#,
+        r#"{"view":"failure_patterns","when":[{"column":"first_seen_at","is":"<=","threshold":20},
+            {"column":"runs","is":">=","threshold":2}],"clear":40,"message":"{type}"}"#,
+        r#"{"view":"suite_progress","filter":{"suite":["suite0","suite1"]},"clear":0,"message":"{duration} {name}",
+            "when":[{"column":"passed","is":">","threshold":0}]}"#,
+        r#"{"view":"user_activity","when":[{"column":"last_active_at","is":"<=","threshold":8},
+            {"column":"running_runs","is":">","threshold":0}],"clear":30,"message":"{user}"}"#,
+        r#"{"view":"missing","when":[{"column":"since","is":">","threshold":3}],"message":"{kind} {count}"}"#,
+        r#"{"view":"coverage_summary","filter":{"inexact":["false"]},"message":"{compared_with}",
+            "when":[{"column":"percent","is":"<=","threshold":60}],"clear":80}"#,
+        r#"{"view":"coverage_summary","when":[{"column":"trend","is":"<","threshold":0}],"message":"{value}"}"#,
+    ];
+    let read = |text: &str| serde_json::from_str(&text.replacen('{', r#"{"severity":"warning","#, 1)).expect("a rule");
+    rules.into_iter().map(read).collect()
+});
 
 fn unreadable(position: Position) -> Input {
     Input::Refused(Arc::new(Refusal {

@@ -5,6 +5,7 @@
 //! [`runs`] what becomes of their runs, [`attempts`] what they say of tests; then one file a view.
 
 pub mod admission;
+pub mod alerts;
 pub mod attempts;
 pub mod control;
 pub mod coverage;
@@ -23,6 +24,7 @@ pub mod test_results;
 pub mod user_activity;
 
 use super::Tick;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
@@ -44,6 +46,7 @@ pub struct Oracle {
     slow: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
+    alerts: OnceCell<BTreeMap<u64, Vec<Row>>>,
 }
 
 impl Oracle {
@@ -56,17 +59,8 @@ impl Oracle {
         failures.sort_by_key(|(_, at, _)| *at);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
-        Oracle {
-            config: config.clone(),
-            ticks: ticks.to_vec(),
-            judged,
-            lives,
-            facts,
-            failures,
-            slow,
-            rejected,
-            coverage_summary,
-        }
+        let (config, ticks, alerts) = (config.clone(), ticks.to_vec(), OnceCell::new());
+        Oracle { config, ticks, judged, lives, facts, failures, slow, rejected, coverage_summary, alerts }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -112,6 +106,10 @@ impl Oracle {
             "flaky_tests" => {
                 let facts: Updates<AttemptFact> = until(&self.facts, point).collect();
                 flaky_tests::rows(&facts, &self.lives, &self.ticks, point, &self.config)
+            }
+            "alerts" => {
+                let history = self.alerts.get_or_init(|| alerts::history(self));
+                history.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
             }
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),

@@ -124,7 +124,7 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
 }
 
 /// Ticks less the time for which the silent clock stood still.
-fn silent_clock(ticks: &[Tick], at: u64) -> u64 {
+pub fn silent_clock(ticks: &[Tick], at: u64) -> u64 {
     let (mut stopped, mut lost) = (None, 0);
     for tick in ticks.iter().take_while(|tick| tick.at <= at) {
         match (stopped, tick.paused) {
