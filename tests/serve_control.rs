@@ -353,3 +353,76 @@ async fn why_a_test_is_flaky_is_told_with_its_evidence_and_its_rule() {
     }
     whole.end().await;
 }
+
+/// The alerts that fire, but for when they began to.
+async fn firing(whole: &Whole) -> Vec<Value> {
+    sorted(&get(whole, "/v1/views/alerts").await["rows"])
+}
+
+fn sorted(rows: &Value) -> Vec<Value> {
+    let mut rows = rows.as_array().expect("a list").clone();
+    let fired_at = weir_schemas::view::ALERTS.column("fired_at").expect("a column");
+    rows.iter_mut().for_each(|row| row[fired_at] = Value::Null);
+    rows.sort_by_key(ToString::to_string);
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dry_run_says_is_what_the_rule_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    for (run, project, outcomes) in [("a", "web", "ffp"), ("b", "web", "pfp"), ("c", "app", "fff"), ("d", "web", "ppp")]
+    {
+        let events: Vec<Value> = outcomes.chars().zip(1..).map(|(outcome, version)| {
+            let kind = if outcome == 'f' { "test_failed" } else { "test_passed" };
+            json!({ "eventId": format!("{run}{version}"), "eventType": kind, "streamId": run, "version": version, "correlationId": run,
+                "timestamp": "2026-11-22T10:00:00Z", "data": { "testId": format!("t{version}") }, "metadata": { "project": project } })
+        }).collect();
+        let last = events.len() - 1;
+        for (index, event) in events.iter().enumerate() {
+            let path = if index == last { "/v1/events?wait=admitted" } else { "/v1/events" };
+            let (status, _, said) = ask(request(&whole, Method::POST, path, &event.to_string())).await;
+            assert!(status.is_success(), "{said}");
+        }
+    }
+    let rule = |project: &str, least: u64, for_ms: u64| {
+        let when = json!([{ "column": "failed", "is": ">=", "threshold": least }]);
+        json!({ "kind": "alert", "project": project, "view": "run_progress", "when": when, "forMs": for_ms, "severity": "error",
+            "message": "{run}: {value}" })
+    };
+    let off = json!({ "kind": "alert", "project": "web", "view": "run_progress", "when": rule("", 1, 0)["when"], "disabled": true,
+        "severity": "info", "message": "" });
+    let changes = [
+        rule("web", 1, 0),
+        rule("", 1, 0),
+        rule("web", 2, 0),
+        rule("web", 2, 0),
+        rule("", 3, 0),
+        rule("web", 1, 3_600_000),
+        off,
+    ];
+    let mut came_and_went = (0, 0);
+    for change in changes {
+        let before = firing(&whole).await;
+        let (status, said) = put(&whole, "/v1/rules/failing?dry_run=true", change.clone()).await;
+        assert_eq!((status, &said["view"]), (200, &json!("alerts")), "{said}");
+        assert_eq!(firing(&whole).await, before, "nothing is put by a dry run");
+        let (come, go) = (sorted(&said["come"]), sorted(&said["go"]));
+        let mut expected: Vec<Value> = before.into_iter().filter(|row| !go.contains(row)).chain(come.clone()).collect();
+        expected.sort_by_key(ToString::to_string);
+        let pending = said["pending"].as_array().expect("a list").len();
+        assert_eq!(pending, if change["forMs"] == json!(3_600_000) { 2 } else { 0 }, "{said}");
+        let (status, said) = put(&whole, "/v1/rules/failing?wait=applied", change.clone()).await;
+        assert_eq!(status, 200, "{said}");
+        assert_eq!(firing(&whole).await, expected, "{change}");
+        came_and_went = (came_and_went.0 + come.len(), came_and_went.1 + go.len());
+    }
+    // web: a and b; app: c, web has its own; b goes, a stays; nothing; c again, as it is another rule; a goes; nothing is left to go.
+    assert_eq!(came_and_went, (5, 4), "every change but that of what is the same changed something");
+    let mask = json!({ "kind": "mask", "pattern": "x" });
+    let (status, said) = put(&whole, "/v1/rules/m?dry_run=true", mask).await;
+    assert_eq!((status, &said["code"]), (501, &json!("no_dry_run")), "{said}");
+    let (status, said) = put(&whole, "/v1/rules/m?dry_run=maybe", rule("web", 1, 0)).await;
+    assert_eq!((status, &said["field"]), (400, &json!("dry_run")), "{said}");
+    whole.end().await;
+}

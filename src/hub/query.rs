@@ -162,6 +162,22 @@ impl Query {
         Query::over(view.name, &[(index, view)], filters)
     }
 
+    /// One query for the rows of several views at one time, each with filters of its own.
+    ///
+    /// # Errors
+    /// As [`Query::new`].
+    ///
+    /// # Panics
+    /// When there is none, or one that is not among `VIEWS`.
+    pub fn of_each(views: Vec<(&'static View, Filters)>) -> Result<Query, QueryError> {
+        let mut queries = views.into_iter().map(|(view, filters)| Query::of_view(view, filters));
+        let mut whole = queries.next().expect("one view at least")?;
+        for query in queries {
+            whole.views.extend(query?.views);
+        }
+        Ok(whole)
+    }
+
     fn over(channel: &str, candidates: &[(usize, &'static View)], filters: Filters) -> Result<Query, QueryError> {
         let fields = canonical(channel, filters, candidates)?;
         let (mut views, mut excluded) = (Vec::new(), Vec::new());

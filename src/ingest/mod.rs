@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod reports;
 mod room;
 
+use crate::hub::Hub;
 use crate::log::{Log, NewRecord, Position};
 use crate::shutdown::Shutdown;
 use crate::status::{EngineStatus, Phase, Status};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// Where rules and incidents go.
     pub control: Arc<dyn Log>,
+    /// The rows of all views, for dry runs.
+    pub hub: Hub,
     /// What the engine says of itself.
     pub status: Status,
     /// Where verdicts come from.
@@ -76,6 +79,7 @@ pub struct Parts {
 struct Ingest {
     log: Arc<dyn Log>,
     control: Arc<dyn Log>,
+    hub: Hub,
     status: Status,
     verdicts: Arc<Verdicts>,
     shutdown: Shutdown,
@@ -96,6 +100,7 @@ pub fn router(parts: Parts) -> Router {
     let ingest = Ingest {
         log: parts.log,
         control: parts.control,
+        hub: parts.hub,
         status: parts.status,
         verdicts: parts.verdicts,
         shutdown: parts.shutdown,

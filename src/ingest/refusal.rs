@@ -118,6 +118,21 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// A dry run shows rows.
+    #[error("a dry run shows rows, which the token may not read")]
+    MayNotRead,
+    /// What a rule of this kind would change is not told.
+    #[error("a dry run of {kind} rules is not supported")]
+    NoDryRun {
+        /// The kind.
+        kind: &'static str,
+    },
+    /// A dry run would look at too many rows.
+    #[error("a dry run looks at {limit} rows at most")]
+    DryRunTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// `wait` with another number of events than one.
     #[error("wait=admitted waits for the verdict on one event, the body has {0}")]
     WaitForOne(usize),
@@ -183,6 +198,9 @@ impl Refusal {
             Refusal::NoRule { .. } => (StatusCode::BAD_REQUEST, "body_unreadable"),
             Refusal::Rule { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             Refusal::RuleTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Refusal::MayNotRead => (StatusCode::FORBIDDEN, "forbidden"),
+            Refusal::NoDryRun { .. } => (StatusCode::NOT_IMPLEMENTED, "no_dry_run"),
+            Refusal::DryRunTooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Refusal::WaitForOne(_) => (StatusCode::BAD_REQUEST, "wait_for_one"),
             Refusal::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "report_unreadable"),
             Refusal::Log(_) => (StatusCode::INTERNAL_SERVER_ERROR, "log_failed"),
@@ -236,6 +254,9 @@ impl Refusal {
             Refusal::Query { remedy, .. } => Some(remedy),
             Refusal::NoRule { .. } => Some("send one JSON object"),
             Refusal::RuleTooLarge { .. } => Some("shorten its texts"),
+            Refusal::MayNotRead => Some("use a token that may read and write"),
+            Refusal::NoDryRun { .. } => Some("put it without dry_run"),
+            Refusal::DryRunTooLarge { .. } => Some("name a project"),
             Refusal::WaitForOne(_) => Some("send events one by one, or without wait"),
             Refusal::Report(_) => {
                 Some("name the format (junit, lcov, cobertura), or send TestEvent JSON to /v1/events")
@@ -251,7 +272,7 @@ impl IntoResponse for Refusal {
         let (status, code) = self.kind();
         metrics::counter!("weir_ingest_refused_total", "code" => code).increment(1);
         // Whoever sends while the server starts or ends is to come again: nothing is wrong.
-        if status.is_server_error() && !matches!(self, Refusal::NotTaking(_)) {
+        if status.is_server_error() && !matches!(self, Refusal::NotTaking(_) | Refusal::NoDryRun { .. }) {
             tracing::warn!(code, error = %self, "a request is refused");
         } else {
             tracing::debug!(code, error = %self, "a request is refused");

@@ -23,7 +23,8 @@ async fn check(
     origins.check(request.headers(), &auth)?;
     let identity = auth.authorize(request.headers(), Role::Write)?;
     if auth.required() {
-        request.extensions_mut().insert(Sender(identity.name));
+        let reads = identity.may(Role::Read);
+        request.extensions_mut().insert(Sender { name: identity.name, reads });
     }
     Ok(next.run(request).await)
 }

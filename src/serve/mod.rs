@@ -83,14 +83,14 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
     let engine = Engine::start(config, &storage, hub.clone(), status.clone(), Arc::clone(&verdicts), shutdown.clone())?;
     let origins = guard::origins(config, &auth);
     let gateway = Gateway::new(
-        hub,
+        hub.clone(),
         status.clone(),
         auth.clone(),
         origins.clone(),
         gateway::Config { connections_max: config.server.max_connections, ..gateway::Config::default() },
         shutdown.clone(),
     );
-    let ingest = ingest::router(ingest_parts(config, &storage, &status, &verdicts, &shutdown));
+    let ingest = ingest::router(ingest_parts(config, &storage, hub, &status, &verdicts, &shutdown));
     let router = probes::router(status.clone())
         .merge(gateway::router(Arc::clone(&gateway)))
         .merge(page::router())
@@ -124,6 +124,7 @@ async fn open_storage(config: &Config, status: &Status) -> Result<Storage, Serve
 fn ingest_parts(
     config: &Config,
     storage: &Storage,
+    hub: Hub,
     status: &Status,
     verdicts: &Arc<Verdicts>,
     shutdown: &Shutdown,
@@ -131,6 +132,7 @@ fn ingest_parts(
     ingest::Parts {
         log: Arc::clone(&storage.events) as Arc<dyn Log>,
         control: Arc::clone(&storage.control) as Arc<dyn Log>,
+        hub,
         status: status.clone(),
         verdicts: Arc::clone(verdicts),
         shutdown: shutdown.clone(),

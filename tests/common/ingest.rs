@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use weir::hub::{self, Hub};
 use weir::ingest::{self, Parts};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
 use weir::log::{Log, Record};
@@ -38,6 +39,7 @@ pub(crate) fn start(change: impl FnOnce(&mut Parts)) -> Ingest {
     let mut parts = Parts {
         log: Arc::clone(&log) as Arc<dyn Log>,
         control: open("control", 1) as Arc<dyn Log>,
+        hub: Hub::new(hub::Config::default()),
         status: status.clone(),
         verdicts: Arc::clone(&verdicts),
         shutdown: Shutdown::default(),

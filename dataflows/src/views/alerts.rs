@@ -14,9 +14,12 @@
 //! wake-up a row at a time. Work: a changed row's values are read once if any rule looks at its view; a changed rule costs a
 //! walk over all rows.
 
+mod dry_run;
 mod message;
 pub mod rules;
 pub mod watch;
+
+pub use dry_run::{Difference, dry_run};
 
 use crate::context::Context;
 use crate::control::Rule;
@@ -168,11 +171,10 @@ impl Alerts {
                 continue;
             }
             let same = |rule: &str| !ids.contains(rule) || before.of(project, rule) == self.rules.of(project, rule);
-            let (stay, over) = std::mem::take(&mut held.standings).into_iter().partition(|(rule, _)| same(rule));
+            let before = std::mem::take(&mut held.standings);
+            let (stay, over): (Vec<_>, Vec<_>) = before.into_iter().partition(|(rule, _)| same(rule));
             held.standings = stay;
-            for (_, standing) in Vec::<(Text, Standing)>::from(over) {
-                resolve(standing, Cause::Changed, step);
-            }
+            over.into_iter().for_each(|(_, standing)| resolve(standing, Cause::Changed, step));
             touched.insert(id, Cause::Changed);
         }
     }

@@ -216,7 +216,7 @@ static ALERTS: LazyLock<Vec<AlertRule>> = LazyLock::new(|| {
             "when":[{"column":"success_rate","is":"<","threshold":55}]}"#,
         r#"{"view":"live_metrics","when":[{"column":"average_duration","is":">","threshold":300.5}],"clear":200,"message":"{p95} {"}"#,
         r#"{"view":"failure_patterns","when":[{"column":"first_seen_at","is":"<=","threshold":20},
-            {"column":"runs","is":">=","threshold":2}],"clear":40,"message":"{type}"}"#,
+            {"column":"runs","is":">=","threshold":2}],"clear":40,"message":"{type} {common}"}"#,
         r#"{"view":"suite_progress","filter":{"suite":["suite0","suite1"]},"clear":0,"message":"{duration} {name}",
             "when":[{"column":"passed","is":">","threshold":0}]}"#,
         r#"{"view":"user_activity","when":[{"column":"last_active_at","is":"<=","threshold":8},

@@ -222,6 +222,21 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "", words: &[], largest: "last_active_at" },
     },
     Layout {
+        view: "alerts",
+        columns: &[
+            column("severity", "severity", 8),
+            column("alert", "message", 80),
+            column("since", "fired_at", 8),
+            column("rule", "rule", 28),
+            column("value", "value", 12),
+            column("limit", "threshold", 12),
+            column("of", "subject", 40),
+            column("view", "view", 16),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "severity", words: &["error", "warning", "info"], largest: "fired_at" },
+    },
+    Layout {
         view: "rejects",
         columns: &[
             column("rejected", "kind", 10),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use weir_dataflows::fingerprint::rules;
-use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, Incident};
+use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, Incident, builtin};
 use weir_schemas::id::Id;
 use weir_schemas::timestamp::Timestamp;
 
@@ -29,12 +29,20 @@ pub(super) fn rule(id: String, body: &[u8]) -> Result<ControlRecord, Refusal> {
     let project = text(&mut fields, "project")?.unwrap_or_default();
     let kind = text(&mut fields, "kind")?.ok_or_else(|| bad("kind", format!("missing: {KINDS}")))?;
     let change = match kind_of_rule(&kind).map_err(|problem| bad("kind", problem))? {
-        ControlKind::Alert => ControlChange::Alert(typed(fields)?),
+        ControlKind::Alert => ControlChange::Alert(typed(with_builtin(&id, fields))?),
         ControlKind::Flaky => ControlChange::Flaky(typed(fields)?),
         ControlKind::Mask => ControlChange::Mask(typed(fields)?),
         ControlKind::Incident => return Err(bad("kind", "an incident is put to /v1/incidents")),
     };
     acceptable(project, id, change)
+}
+
+/// The fields of an alert rule; what is not said of one that is built in is as it is there.
+fn with_builtin(id: &str, said: Map<String, Value>) -> Map<String, Value> {
+    let builtin = builtin::alert(id).and_then(|rule| serde_json::to_value(rule).ok());
+    let Some(Value::Object(mut fields)) = builtin else { return said };
+    fields.extend(said);
+    fields
 }
 
 /// Reads an incident; without an id it gets one by what it says, so that saying it twice is saying it once.
@@ -133,6 +141,14 @@ mod tests {
         assert!(matches!(record.change, ControlChange::Alert(rule) if rule.when.len() == 1));
         let record = rule("f".to_owned(), br#"{"kind":"flaky","flips":5}"#).expect("is sound");
         assert!(record.project.is_empty() && matches!(record.change, ControlChange::Flaky(rule) if rule.flips == 5));
+    }
+
+    #[test]
+    fn of_a_built_in_rule_only_what_differs_is_said() {
+        let record = rule("builtin:silent-run".to_owned(), br#"{"kind":"alert","project":"web","disabled":true}"#);
+        let ControlChange::Alert(read) = record.expect("is sound").change else { panic!("an alert rule") };
+        let builtin = builtin::alert("builtin:silent-run").expect("is there");
+        assert_eq!(read, weir_schemas::control::AlertRule { disabled: true, ..builtin });
     }
 
     #[test]

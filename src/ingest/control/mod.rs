@@ -5,7 +5,8 @@
 //! is not there is no error, since the log decides in which order things were said. The answer is 202
 //! `{"id", "position": {"partition", "offset"}}` once the log has it durably. With `?wait=applied` it waits until a frame
 //! with it is released: 200 with the `tick` besides, from which on everything that is shown has it; 422 when the engine
-//! refuses it (one rule too many), and 202 when that takes too long. What it says goes by no clock but the tick; when it
+//! refuses it (one rule too many), and 202 when that takes too long. With `?dry_run=true` a rule is not put: the answer says what
+//! it would change ([`dry_run`]). What it says goes by no clock but the tick; when it
 //! was said and by whom is kept for people.
 //!
 //! # Invariants
@@ -13,6 +14,7 @@
 //! However far behind the engine is, it can be said that a machine is broken.
 
 mod body;
+mod dry_run;
 
 use super::refusal::Refusal;
 use super::{Ingest, Received, body as bodies, observe, query::Parameters};
@@ -36,7 +38,12 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Who a request comes from, where that is known: an extension of the request.
 #[derive(Clone, Debug)]
-pub struct Sender(pub Arc<str>);
+pub struct Sender {
+    /// The name of its token.
+    pub name: Arc<str>,
+    /// Whether it may see rows.
+    pub reads: bool,
+}
 
 type Name = Result<Path<String>, PathRejection>;
 type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -88,9 +95,14 @@ pub(super) async fn put_rule(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let asked = Asked::read(pairs, &["wait"], sender)?;
+    let mut asked = Asked::read(pairs, &["wait", "dry_run"], sender)?;
+    let dry = asked.parameters.value("dry_run", "true: nothing is put")?.unwrap_or(false);
     let received = receive(&ingest, &headers, body).await?;
-    say(&ingest, body::rule(id(name)?, &received.bytes)?, asked).await
+    let record = body::rule(id(name)?, &received.bytes)?;
+    if dry && asked.sender.as_ref().is_some_and(|sender| !sender.reads) {
+        return Err(Refusal::MayNotRead);
+    }
+    if dry { dry_run::answer(&ingest, &record).await } else { say(&ingest, record, asked).await }
 }
 
 /// `DELETE /v1/rules/{id}?kind=&project=`
@@ -175,7 +187,7 @@ async fn receive(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Rec
 async fn say(ingest: &Ingest, record: ControlRecord, asked: Asked) -> Result<Response, Refusal> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let said_at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let said_by = asked.sender.map(|Sender(name)| name.to_string()).unwrap_or_default();
+    let said_by = asked.sender.map(|sender| sender.name.to_string()).unwrap_or_default();
     let record = ControlRecord { said_at, said_by, ..record };
     let payload = serde_json::to_vec(&record).expect("a control record can be written as JSON").into();
     let positions = ingest.append(&*ingest.control, vec![NewRecord { partition: 0, payload }]).await?;

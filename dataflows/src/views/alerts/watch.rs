@@ -176,7 +176,7 @@ impl Watch {
     }
 
     /// The alert's row.
-    fn fire(&self, values: &[Value<'_>], now: u64) -> Row {
+    pub(super) fn fire(&self, values: &[Value<'_>], now: u64) -> Row {
         let project = match values.first() {
             Some(Value::Str(project)) => project,
             _ => "",

@@ -2,6 +2,8 @@
 //!
 //! Numbers are compared as millionths of the units that people see.
 
+#![expect(clippy::cast_possible_truncation, reason = "thresholds of histories are small")]
+
 use super::super::Tick;
 use super::Oracle;
 use super::control::holding;
@@ -201,7 +203,7 @@ fn text(value: Value<'_>) -> String {
         Value::Str(text) => text.to_owned(),
         Value::Int(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
-        Value::List(_) => panic!("no view has one that is looked at"),
+        Value::List(list) => list.iter().collect::<Vec<_>>().join(", "),
     }
 }
 
