@@ -188,15 +188,7 @@ async fn each_refusal_names_the_field_and_takes_nothing() {
             Some("id"),
             "id: 200 bytes, at most 128 are allowed",
         ),
-        (
-            Method::PUT,
-            "/v1/rules/a?dry_run=true",
-            "{}",
-            400,
-            "bad_query",
-            Some("dry_run"),
-            "dry_run: unknown parameter",
-        ),
+        (Method::PUT, "/v1/rules/a?dry=true", "{}", 400, "bad_query", Some("dry"), "dry: unknown parameter"),
         (
             Method::PUT,
             "/v1/rules/a?wait=admitted",
