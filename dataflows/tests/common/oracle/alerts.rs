@@ -6,6 +6,7 @@
 
 use super::super::Tick;
 use super::Oracle;
+use super::admission::HOUR;
 use super::control::holding;
 use super::runs::silent_clock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +65,11 @@ fn instants(oracle: &Oracle, view: &View) -> BTreeSet<u64> {
         "failure_patterns" => {
             let leave = |at: u64| [600_000, 3_600_000, DAY].map(|window| left(at, window));
             instants.extend(oracle.failures.iter().flat_map(|(fact, ..)| leave(fact.at)));
+        }
+        "missing" => {
+            // Streams are forgotten at whole hours, and their gaps with them.
+            let hours = oracle.judged.iter().map(|judged| judged.at + oracle.config.stream_memory_ms);
+            instants.extend(hours.map(|at| at.next_multiple_of(HOUR)));
         }
         "coverage_summary" => instants.extend(oracle.coverage_summary.keys()),
         "user_activity" => {
