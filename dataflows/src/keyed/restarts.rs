@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "::Admission",
     "::Runs",
     "::Gate",
