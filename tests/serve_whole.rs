@@ -47,7 +47,13 @@ async fn verdicts_come_from_the_engine_and_a_restart_changes_nothing() {
     assert_eq!((ready.as_u16(), &said["ready"], &said["phase"]), (200, &json!(true), &json!("live")));
     let metrics = whole.client.get(whole.url("/metrics")).send().await.expect("is answered");
     let metrics = metrics.text().await.expect("is text");
-    for name in ["weir_ready 1", "weir_ingest_events_total", "weir_ingest_commit_seconds_bucket"] {
+    for name in [
+        "weir_ready 1",
+        "weir_ingest_events_total",
+        "weir_ingest_commit_seconds_bucket",
+        "weir_view_rows{view=\"run_progress\"} 1",
+        "weir_view_bytes{view=\"run_progress\"}",
+    ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
     let page = whole.client.get(whole.url("/")).send().await.expect("is answered");

@@ -113,6 +113,18 @@ struct Shared {
     head: watch::Sender<Head>,
 }
 
+/// Says how large the views are that a frame changed.
+fn record_sizes(frame: &RingFrame, views: &[ViewState]) {
+    for (index, (view, state)) in VIEWS.iter().zip(views).enumerate() {
+        if !frame.view(index).updates.is_empty() {
+            #[expect(clippy::cast_precision_loss, reason = "a graph needs no more than 52 bits")]
+            let (rows, bytes) = (state.len() as f64, state.bytes() as f64);
+            gauge!("weir_view_rows", "view" => view.name).set(rows);
+            gauge!("weir_view_bytes", "view" => view.name).set(bytes);
+        }
+    }
+}
+
 /// The hub; cheap to clone.
 #[derive(Clone)]
 pub struct Hub(Arc<Shared>);
@@ -167,6 +179,7 @@ impl Hub {
                 open.apply(update);
             }
             *time = frame.upper();
+            record_sizes(&frame, views);
             open.sum
         };
         self.0.head.send_modify(|head| {

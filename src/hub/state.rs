@@ -66,6 +66,8 @@ impl Ord for Keyed {
 #[derive(Debug, Default)]
 pub(crate) struct ViewState {
     rows: BTreeSet<Keyed>,
+    /// Of all rows.
+    bytes: usize,
     digest: Digest,
 }
 
@@ -75,6 +77,7 @@ impl ViewState {
         let mut updates = part.updates.iter().peekable();
         while let Some(update) = updates.next() {
             let keyed = Keyed::new(update.row.clone(), view);
+            let row_bytes = update.row.as_bytes().len();
             // A row that another takes the place of is looked up once for both.
             let next =
                 updates.next_if(|next| (update.diff, next.diff) == (-1, 1) && next.row.prefix(view.key) == keyed.key());
@@ -82,6 +85,7 @@ impl ViewState {
                 1 => {
                     let before = self.rows.replace(keyed);
                     assert!(before.is_none(), "view {}: a second row for the key of {:?}", view.name, update.row);
+                    self.bytes += row_bytes;
                 }
                 -1 => {
                     let before = match next {
@@ -94,6 +98,8 @@ impl ViewState {
                         view.name,
                         update.row
                     );
+                    self.bytes -= row_bytes;
+                    self.bytes += next.map_or(0, |next| next.row.as_bytes().len());
                 }
                 diff => panic!("view {}: a difference of {diff} in a frame, which is net: {:?}", view.name, update.row),
             }
@@ -113,6 +119,11 @@ impl ViewState {
 
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// How many bytes the rows are, without what they are kept in.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The rows whose key begins with `prefix` and lies above `after`, in key order.
@@ -153,6 +164,9 @@ mod tests {
         state.fold(&MISSING, &part(state.digest(), vec![update("a", 1, -1), update("a", 2, 1)]), true);
         let rows: Vec<Row> = state.range(&[], None).map(|keyed| keyed.row.clone()).collect();
         assert_eq!(rows, [update("a", 2, 1).row, update("b", 1, 1).row]);
+        assert_eq!(state.bytes(), rows.iter().map(|row| row.as_bytes().len()).sum::<usize>());
+        state.fold(&MISSING, &part(state.digest(), vec![update("a", 2, -1), update("b", 1, -1)]), true);
+        assert_eq!((state.len(), state.bytes()), (0, 0));
     }
 
     #[test]
