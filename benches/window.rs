@@ -51,7 +51,8 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
                 scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Awaited>>>();
             let cx = Context { scope, config };
             let (_slow, slow_stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<AttemptFact>>>();
-            let (rows, late) = live_metrics::render(&cx, fact_stream, slow_stream, running_stream, awaited_stream);
+            let (rows, late, _suites) =
+                live_metrics::render(&cx, fact_stream, slow_stream, running_stream, awaited_stream);
             let count = move |_: &(_, u64, i64)| {
                 counted.fetch_add(1, Ordering::Relaxed);
             };

@@ -47,6 +47,13 @@ pub struct Config {
     /// What is said of one file and flag, or by one session of one flag, is kept apart up to so often; above, it is put together and
     /// cannot be taken back.
     pub coverage_said: usize,
+    /// Measurements of a run kept apart up to so many; above, they are counted and cannot be taken back.
+    pub performance_said: usize,
+    /// Suites in state of `performance` a project, and as many tests, a 256th of it a bucket; what comes above is counted in the row
+    /// without a name. At least 256.
+    pub performance_scopes: usize,
+    /// Named metrics of a suite or test; what comes above is not taken.
+    pub performance_metrics: usize,
     /// The percentage that runs of a main branch are compared with is forgotten after so long.
     pub coverage_memory_ms: u64,
     /// The main branches, the first ones first.
@@ -98,6 +105,9 @@ impl Default for Config {
             errors: 500,
             error_memory_ms: 7 * DAY,
             coverage_said: 1_000,
+            performance_said: 10_000,
+            performance_scopes: 10_240,
+            performance_metrics: 32,
             coverage_memory_ms: 30 * DAY,
             main_branches: ["main", "master", "trunk"].map(str::to_owned).to_vec(),
             users: 10_000,

@@ -23,8 +23,8 @@ use crate::views::alerts::Taps;
 use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
-    alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, rejects, run_progress, suite_progress,
-    user_activity,
+    alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects, run_progress,
+    suite_progress, user_activity,
 };
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
@@ -33,8 +33,8 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::view::{
-    ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING, REJECTS,
-    RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
+    ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING,
+    PERFORMANCE, REJECTS, RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -90,6 +90,7 @@ fn render<'s>(
     });
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
     let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
+    let (passed, measures) = fork("PerformanceEvents", passed, performance::measures::event_of_performance);
     let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
     let failures_of_runs = run_failures(config, run_events, phases.clone(), control.rules.clone());
     let (failures_of_runs, failing_runs) = fork("FailingRuns", failures_of_runs, |output| match output {
@@ -130,7 +131,8 @@ fn render<'s>(
     let facts_by_test = flaky_tests::by_test(facts.clone());
     let durations = durations(cx, facts_by_test.clone());
     outputs.add(&SLOW_TESTS, durations.rows);
-    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, phases, control.rules.clone()));
+    let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
+    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, of_phases, of_rules));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
     let run_rows = runs.clone().flat_map(|(output, time, diff)| match output {
@@ -148,8 +150,9 @@ fn render<'s>(
         RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
         _ => None,
     });
-    let (metrics, late) = live_metrics::render(cx, facts, durations.slow, results.running, awaited);
+    let (metrics, late, suites) = live_metrics::render(cx, facts, durations.slow, results.running, awaited);
     outputs.add(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics));
+    outputs.add(&PERFORMANCE, performance::render(cx, suites, measures, phases, control.rules.clone()));
     outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));

@@ -371,7 +371,7 @@ fn write_value(value: Value<'_>, kind: Kind, out: &mut String) {
 }
 
 /// Appends `value ÷ 10^decimals` without trailing zeros.
-fn write_decimal(value: i64, decimals: u32, out: &mut String) {
+pub fn write_decimal(value: i64, decimals: u32, out: &mut String) {
     let unit = 10u64.pow(decimals);
     let (whole, part) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
     if value < 0 {

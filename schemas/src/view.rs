@@ -120,6 +120,7 @@ pub const VIEWS: &[&View] = &[
     &USER_ACTIVITY,
     &SLOW_TESTS,
     &ALERTS,
+    &PERFORMANCE,
     &REJECTS,
     &RULES,
 ];
@@ -442,6 +443,42 @@ pub const SLOW_TESTS: View = View {
         column("p95", Kind::Duration),
         column("runs", Kind::Int),
         column("change", Kind::Ratio),
+    ],
+};
+
+/// How long tests take and what they use, in the last 10 s and 10 min (`window`: `10s`, `10m`), by `scope`: of each `suite` in which an
+/// attempt ended or something was measured, and of each `test` of which something was measured. Rows of `10s` move at whole
+/// seconds, those of `10m` at whole 10 s.
+///
+/// `tests`: attempts that ended, null for a test; `measured`: events with measurements, a suite's those of its tests among them.
+/// Durations are those of the suite's attempts, for a test those that the measuring events state. `max_duration`, `p95` (nearest
+/// rank) and `max_memory` are at most 0.8 % off, maxima never less than the average, which is exact. Memory is in bytes, `average_cpu` in
+/// cores. `metrics`: the average of each named
+/// number, as `name=12.5`, in the order of names; at most 32 names, the first ones that came within 10 minutes. What was not
+/// measured is null.
+///
+/// A project has at most 10,240 suites and as many tests within 10 minutes; what comes above is together in a row with an empty name.
+/// A measurement is taken back by its event's id or an incident.
+pub const PERFORMANCE: View = View {
+    name: "performance",
+    version: 1,
+    channel: "performance_feed",
+    key: 4,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("scope", Kind::Enum),
+        column("name", Kind::Str),
+        column("window", Kind::Enum),
+        column("tests", Kind::Int),
+        column("measured", Kind::Int),
+        column("average_duration", Kind::Duration),
+        column("max_duration", Kind::Duration),
+        column("p95", Kind::Duration),
+        column("average_memory", Kind::Int),
+        column("max_memory", Kind::Int),
+        column("average_cpu", Kind::Ratio),
+        column("metrics", Kind::List),
     ],
 };
 

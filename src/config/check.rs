@@ -153,6 +153,7 @@ fn engine(config: &Config, rules: &mut Rules) {
     rules.at_least("engine.max_behind", engine.max_behind, 1);
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
     rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
+    rules.at_least("engine.performance_scopes", engine.performance_scopes as u64, 256);
     rules.at_least("engine.flaky_tests", engine.flaky_tests as u64, 256);
     rules.at_least("engine.slow_tests", engine.slow_tests as u64, 1);
     rules.at_least("engine.slow_tests_held", engine.slow_tests_held as u64, 256);

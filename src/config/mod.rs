@@ -101,6 +101,8 @@ impl Config {
             slow_tests: engine.slow_tests,
             slow_tests_held: engine.slow_tests_held,
             duration_memory_ms: engine.duration_memory.ms(),
+            performance_said: engine.performance_said,
+            performance_scopes: engine.performance_scopes,
             flaky_tests: engine.flaky_tests,
             flaky_memory_ms: engine.flaky_memory.ms(),
             rejects: engine.rejects,

@@ -134,6 +134,10 @@ pub struct Engine {
     pub users: usize,
     /// A user none of whose runs is shown is forgotten so long after the last event of one.
     pub user_memory: Period,
+    /// Measurements of a run that can be taken back; what comes above only counts.
+    pub performance_said: usize,
+    /// Suites and, as many, tests a project whose performance is kept; what comes above is counted together.
+    pub performance_scopes: usize,
     /// Tests with a failure, on a branch each, remembered a project; what comes above is not judged.
     pub flaky_tests: usize,
     /// A test is no longer judged so long after its last failure.
@@ -171,6 +175,8 @@ impl Default for Engine {
             patterns_held: 16_384,
             users: 10_000,
             user_memory: Period::from_days(7),
+            performance_said: 10_000,
+            performance_scopes: 10_240,
             flaky_tests: 16_384,
             flaky_memory: Period::from_days(30),
             slow_tests: 500,

@@ -239,6 +239,11 @@ impl Run {
                 cause.outcome()
             }
         };
+        if dice.chance(20_000) {
+            let measured = EventData { performance: Some(performance(dice)), ..self.test_data(shard, project, suite) };
+            let measured = EventData { duration: Some(duration_ms), ..measured };
+            self.say(shard, now, project, EventType::PerformanceMeasured, measured, out);
+        }
         self.say_outcome(shard, now, project, outcome, data, character.tag, out);
         let me = &mut self.shards[shard];
         if outcome.fails() && attempt < project.attempts_max {
@@ -434,7 +439,8 @@ fn suite_data(project: &Project, suite: usize) -> EventData<'static> {
 
 fn performance(dice: &mut Dice) -> PerformanceData<'static> {
     let memory = Some(dice.noise() * f64::from(200 << 20));
-    PerformanceData { memory, cpu: Some(dice.noise() * 0.8), ..PerformanceData::default() }
+    let (cpu, queries) = (Some(dice.noise() * 0.8), (dice.noise() * 25.0).round());
+    PerformanceData { memory, cpu, metrics: [(Text::from("queries"), queries)].into() }
 }
 
 /// Takes a result back: by the event that said it, or by test and attempt.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 27] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -33,6 +33,9 @@ const NAMES: [&str; 24] = [
     "::Files",
     "::Summaries",
     "::Trends",
+    "::Measures",
+    "::LocalMeasures",
+    "::Feed",
     "::LocalGuards",
     "::Guards",
     "::Rings",

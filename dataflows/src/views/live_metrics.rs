@@ -30,7 +30,9 @@ pub mod scopes;
 
 use crate::context::Context;
 use crate::facts::{AttemptFact, Awaited, Late, Rows, Running};
+use crate::fork::fork;
 use crate::keyed::{Collection, keyed};
+use crate::views::performance;
 use crate::window::Window;
 use delta::Delta;
 use gauges::{Gauge, LocalGauges};
@@ -52,7 +54,7 @@ pub const LONGEST: Window = WINDOWS[WINDOWS.len() - 1];
 /// The longer windows' rows move at multiples of it.
 pub const LONG_CADENCE_MS: u64 = 1_000;
 
-/// The view's rows, and what came too late for them.
+/// The view's rows, what came too late for them, and what workers have summed of suites.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,
@@ -60,16 +62,17 @@ pub fn render<'s>(
     slow: Collection<'s, AttemptFact>,
     running: Collection<'s, Running>,
     awaited: Collection<'s, Awaited>,
-) -> (Rows<'s>, Collection<'s, Late>) {
+) -> (Rows<'s>, Collection<'s, Late>, Collection<'s, performance::content::Delta>) {
     let until = cx.config.until;
     let facts = facts.map(|(fact, time, diff)| (Attempt::Ended(fact), time, diff));
     let facts = facts.concat(slow.map(|(fact, time, diff)| (Attempt::Slow(fact), time, diff)));
     let (panes, late) = keyed("LiveMetricsPanes", facts, Pipeline, until, LocalPanes::default()).ok_err(split);
+    let (panes, suites) = fork("PanesOfSuites", panes, performance::content::Delta::of_suite);
     let running = running.map(|(running, time, diff)| (Gauge::Running(running), time, diff));
     let awaited = awaited.map(|(awaited, time, diff)| (Gauge::Awaited(awaited), time, diff));
     let gauges = keyed("LiveMetricsGauges", running.concat(awaited), Pipeline, until, LocalGauges::default());
     let owner = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.scope.route());
-    (keyed("LiveMetrics", panes.concat(gauges), owner, until, Scopes::default()), late)
+    (keyed("LiveMetrics", panes.concat(gauges), owner, until, Scopes::default()), late, suites)
 }
 
 type Update<D> = (D, u64, i64);

@@ -7,6 +7,7 @@ pub mod failure_patterns;
 pub mod flaky_tests;
 pub mod live_metrics;
 pub mod missing;
+pub mod performance;
 pub mod rejects;
 pub mod run_progress;
 pub mod suite_progress;

@@ -5,7 +5,7 @@
 //! the future, take results back before and after they came; runs begin, end, fall silent, are reopened; time jumps by
 //! hours; the silent clock stands still now and then; incidents are marked and the marks removed; alert rules come, change and go. Some of it is hostile: names over the limit, names that look like
 //! others with a variant, tests without an id, suites without a name, and numbers at their limits; errors are made to
-//! meet in one bucket of `failure_patterns`.
+//! meet in one bucket of `failure_patterns`, suites in one of `performance`.
 
 use super::Tick;
 use std::sync::{Arc, LazyLock};
@@ -15,8 +15,9 @@ use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
 use weir_schemas::control::{AlertRule, ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
 use weir_schemas::event::{
-    CoverageData, CoverageFile, CoverageMode, EventData, EventType, Metadata, TestErrorData, TestEvent,
+    CoverageData, CoverageFile, CoverageMode, EventData, EventType, Metadata, PerformanceData, TestErrorData, TestEvent,
 };
+use weir_schemas::id::Id;
 use weir_schemas::limits::Limits;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::text::Text;
@@ -44,6 +45,9 @@ pub fn config() -> Config {
         error_memory_ms: 5_000_000,
         coverage_said: 3,
         coverage_memory_ms: 7_000_000,
+        performance_said: 2,
+        performance_scopes: 256,
+        performance_metrics: 2,
         users: 1,
         user_memory_ms: 50_000,
         slow_tests: 3,
@@ -291,6 +295,7 @@ fn fresh(stream: &Stream, at: u64, unique: u64, dice: &mut Dice) -> TestEvent<'s
         max_attempts: number(3, 4, dice),
         error: dice.one_in(2).then(|| error(dice)),
         coverage: (kind == EventType::CoverageUpdated).then(|| coverage(dice)),
+        performance: (kind == EventType::PerformanceMeasured || dice.one_in(20)).then(|| performance(dice)),
         withdraws: by_event.then(|| Text::from(format!("{}-{}", stream.name, 1 + dice.roll(unique + 4)))),
         ..EventData::default()
     };
@@ -349,7 +354,28 @@ fn test_words(test: u64, dice: &mut Dice) -> [Option<String>; 3] {
 }
 
 fn suite_word(suite: u64, dice: &mut Dice) -> String {
-    if dice.one_in(12) { "suite ".repeat(300) + &suite.to_string() } else { format!("suite{suite}") }
+    match dice.roll(24) {
+        0 | 1 => "suite ".repeat(300) + &suite.to_string(),
+        2 | 3 => RIVAL_SUITE.clone(),
+        _ => format!("suite{suite}"),
+    }
+}
+
+/// A suite that is in one bucket of `performance` with another, in which there is room for one of them.
+static RIVAL_SUITE: LazyLock<String> = LazyLock::new(|| {
+    let bucket = |name: &str| Id::of(&["suite", "web", name]).0 % 256;
+    (0..).map(|n| format!("rival{n}")).find(|name| bucket(name) == bucket("suite0")).expect("one in 256 is")
+});
+
+fn performance(dice: &mut Dice) -> PerformanceData<'static> {
+    let number = |dice: &mut Dice| f64::from(u32::try_from(dice.roll(4_000_000)).expect("small")) / 8.0;
+    let largest = |dice: &mut Dice| [f64::MAX, f64::MIN, -1.5][usize::try_from(dice.roll(3)).expect("small")];
+    let value = |dice: &mut Dice| if dice.one_in(15) { largest(dice) } else { number(dice) };
+    PerformanceData {
+        memory: (!dice.one_in(3)).then(|| value(dice)),
+        cpu: dice.one_in(2).then(|| value(dice) / 1e6),
+        metrics: (0..dice.roll(3)).map(|_| (Text::from(format!("m{}", dice.roll(4))), value(dice))).collect(),
+    }
 }
 
 fn coverage(dice: &mut Dice) -> CoverageData<'static> {
@@ -403,7 +429,7 @@ fn timestamp(at: u64, dice: &mut Dice) -> Timestamp {
         0 => -[200_000, 200_000, 700_000, 3_700_000][usize::try_from(dice.roll(4)).expect("small")],
         1 => {
             // About when it leaves a window.
-            let length = [60_000, 600_000, 3_600_000][usize::try_from(dice.roll(3)).expect("small")];
+            let length = [10_000, 60_000, 600_000, 3_600_000][usize::try_from(dice.roll(4)).expect("small")];
             i64::try_from(dice.roll(3_000)).expect("small") - length - 1_000
         }
         2 => 5_000,
@@ -433,7 +459,7 @@ fn error(dice: &mut Dice) -> TestErrorData<'static> {
 }
 
 fn kind_of(dice: &mut Dice) -> EventType {
-    match dice.roll(30) {
+    match dice.roll(32) {
         0 => EventType::RunStarted,
         1 => EventType::RunCompleted,
         2..=4 => EventType::TestSuiteStarted,
@@ -446,6 +472,7 @@ fn kind_of(dice: &mut Dice) -> EventType {
         24 => EventType::TestError,
         25 => EventType::SetupFailed,
         26 | 27 => EventType::CoverageUpdated,
+        28 | 29 => EventType::PerformanceMeasured,
         _ => EventType::ResultWithdrawn,
     }
 }

@@ -196,6 +196,25 @@ const LAYOUTS: &[Layout] = &[
         order: Order { word: "", words: &[], largest: "p50" },
     },
     Layout {
+        view: "performance",
+        columns: &[
+            column("scope", "scope", 6),
+            column("name", "name", 56),
+            column("last", "window", 4),
+            column("average", "average_duration", 9),
+            column("longest", "max_duration", 9),
+            column("p95", "p95", 9),
+            column("memory", "average_memory", 14),
+            column("most", "max_memory", 14),
+            column("cpu", "average_cpu", 6),
+            column("tests", "tests", 7),
+            column("measured", "measured", 8),
+            column("metrics", "metrics", 48),
+            column("project", "project", 16),
+        ],
+        order: Order { word: "window", words: &["10s", "10m"], largest: "average_duration" },
+    },
+    Layout {
         view: "missing",
         columns: &[
             column("missing", "kind", 17),

@@ -35,7 +35,7 @@ Examples:
   weir watch rejects --json | jq .row.message
   weir watch run_progress --once --json                       # what there is now, and end
 
-Views: run_progress, suite_progress, test_results, live_metrics, coverage, coverage_summary, failure_patterns, error_stream, missing, rejects, rules.
+Views: run_progress, suite_progress, test_results, live_metrics, coverage, coverage_summary, failure_patterns, error_stream, performance, missing, rejects, rules.
 Channels, each several views: test_suite_progress, test_case_results, real_time_metrics, error_stream.
 
 With --json, or when standard output is no terminal, each change is a line: {\"op\": \"up\" | \"del\", \"view\", \"epoch\",

@@ -14,6 +14,7 @@ pub mod failure_patterns;
 pub mod flaky_tests;
 pub mod live_metrics;
 pub mod missing;
+pub mod performance;
 pub mod rejects;
 pub mod run_failures;
 pub mod run_progress;
@@ -46,6 +47,7 @@ pub struct Oracle {
     slow: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
+    performance: Vec<performance::Placed>,
     alerts: OnceCell<BTreeMap<u64, Vec<Row>>>,
 }
 
@@ -59,8 +61,9 @@ impl Oracle {
         failures.sort_by_key(|(_, at, _)| *at);
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
+        let performance = performance::placed(config, &facts, &performance::measured(config, ticks, &lives));
         let (config, ticks, alerts) = (config.clone(), ticks.to_vec(), OnceCell::new());
-        Oracle { config, ticks, judged, lives, facts, failures, slow, rejected, coverage_summary, alerts }
+        Oracle { config, ticks, judged, lives, facts, failures, slow, rejected, coverage_summary, performance, alerts }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
@@ -111,6 +114,7 @@ impl Oracle {
                 let history = self.alerts.get_or_init(|| alerts::history(self));
                 history.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
             }
+            "performance" => performance::rows(&self.performance, point),
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),
         }

@@ -1,0 +1,226 @@
+//! What was measured: each event that tells of resource use, as long as it counts.
+//!
+//! Contract: takes events with a measurement that passed the gate, withdrawals by event id, phases and incidents, by run. Emits each
+//! [`Measurement`] as +1 while it counts: a withdrawal or an incident takes it back, and the end of the incident brings it back.
+//! A run's first `performance_said` are kept for that; what comes above counts from its tick on, if nothing takes it back there, and
+//! cannot be taken back later.
+//!
+//! # Invariants
+//! Within a tick, runs leave, then withdrawals and incidents are applied first, then events in the order of their positions. A run's eviction takes
+//! nothing back: windows outlive runs.
+//!
+//! # Cost
+//! One look-up a measurement; 40 bytes each while its run is in state, and what it said, about 200. A run's measurements are on one
+//! worker.
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::control::{Incidents, Rule};
+use crate::facts::{Phase, PhaseChange};
+use crate::input::{Event, Input, Names, Performance, Text, Withdraws};
+use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::map::Map;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat as _;
+use timely::dataflow::operators::vec::Map as _;
+use weir_schemas::control::ControlChange;
+use weir_schemas::id::Id;
+
+/// What an event measured, counted by the difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// When, in epoch ms, clamped to the tick at which it came.
+    pub at: u64,
+    /// How long it took, where the event says so.
+    pub duration_us: Option<u64>,
+    /// The suite and the test.
+    pub names: Arc<Names>,
+    /// What it used.
+    pub performance: Arc<Performance>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum MeasuresInput {
+    Event(Arc<Event>),
+    Phase(PhaseChange),
+    Rule(Rule),
+}
+
+/// The event, if it says what a suite or test uses or takes an event back.
+#[must_use]
+pub fn event_of_performance(input: &Input) -> Option<Arc<Event>> {
+    let Input::Event(event) = input else { return None };
+    if event.withdrawal().is_some() {
+        return matches!(event.withdrawal(), Some(Withdraws::Event(_))).then(|| Arc::clone(event));
+    }
+    let of_something = event.suite() != Id::default() || event.test().is_some_and(|id| id != Id::default());
+    (of_something && event.performance().is_some()).then(|| Arc::clone(event))
+}
+
+/// Keeps the measurements, distributed by run.
+pub(super) fn measures<'s>(
+    cx: &Context<'s>,
+    events: Collection<'s, Arc<Event>>,
+    phases: Collection<'s, PhaseChange>,
+    rules: Collection<'s, Rule>,
+) -> Collection<'s, Measurement> {
+    let events = events.map(|(event, time, diff)| (MeasuresInput::Event(event), time, diff));
+    let phases = phases.flat_map(|(change, time, diff)| {
+        (change.phase == Phase::Evicted).then_some((MeasuresInput::Phase(change), time, diff))
+    });
+    let rules = rules.flat_map(|(rule, time, diff)| {
+        let incident = matches!(rule.record.change, ControlChange::Incident(_));
+        incident.then_some((MeasuresInput::Rule(rule), time, diff))
+    });
+    let pact = Exchange::new(|(input, _, _): &(MeasuresInput, u64, i64)| match input {
+        MeasuresInput::Event(event) => event.run().route(),
+        MeasuresInput::Phase(change) => change.peer,
+        MeasuresInput::Rule(rule) => rule.peer,
+    });
+    let machine = Measures::new(Arc::clone(&cx.config));
+    keyed("PerformanceMeasures", events.concat(phases).concat(rules), pact, cx.config.until, machine)
+}
+
+/// What a run's events have measured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Run {
+    said: Vec<Said>,
+    /// How many were kept, those among them that were withdrawn since.
+    kept: usize,
+    /// Event ids that were withdrawn, before they came or after.
+    withdrawn: BTreeSet<Id>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Said {
+    event: Id,
+    worker: Option<Text>,
+    covered: bool,
+    measurement: Measurement,
+}
+
+struct Measures {
+    config: Arc<Config>,
+    runs: Map<Id, Run>,
+    incidents: Incidents,
+}
+
+impl Measures {
+    fn new(config: Arc<Config>) -> Measures {
+        Measures { config, runs: Map::default(), incidents: Incidents::default() }
+    }
+
+    /// Looks anew at the measurements of projects whose incidents changed.
+    fn cover(&mut self, projects: &BTreeSet<Text>, step: &mut Step<'_, Measurement>) {
+        for run in self.runs.sorted_keys() {
+            let Some(Run { said, .. }) = self.runs.get_mut(&run) else { continue };
+            for Said { worker, covered, measurement, .. } in said {
+                let project = &measurement.names.project;
+                if projects.contains(project) {
+                    let is = self.incidents.cover(project, worker.as_deref(), measurement.at);
+                    if std::mem::replace(covered, is) != is {
+                        step.emit(measurement.clone(), if is { -1 } else { 1 });
+                    }
+                }
+            }
+        }
+    }
+
+    fn withdraw(&mut self, run: Id, event: Id, step: &mut Step<'_, Measurement>) {
+        let Run { said, withdrawn, .. } = self.runs.get_or_insert_with(run, Run::default);
+        if withdrawn.insert(event) {
+            for taken in said.extract_if(.., |said| said.event == event).filter(|said| !said.covered) {
+                step.emit(taken.measurement, -1);
+            }
+        }
+    }
+
+    fn add(&mut self, event: &Event, step: &mut Step<'_, Measurement>) {
+        let Some(performance) = event.performance() else { return };
+        let run = self.runs.get_or_insert_with(event.run(), Run::default);
+        if run.withdrawn.contains(&event.id) {
+            return;
+        }
+        let at = event.at.min(step.now());
+        let worker = event.origin.worker.clone();
+        let covered = self.incidents.cover(&event.origin.project, worker.as_deref(), at);
+        let measurement = Measurement {
+            at,
+            duration_us: event.duration_us,
+            names: Arc::clone(&event.names),
+            performance: Arc::clone(performance),
+        };
+        if !covered {
+            step.emit(measurement.clone(), 1);
+        }
+        if run.kept < self.config.performance_said {
+            run.kept += 1;
+            run.said.push(Said { event: event.id, worker, covered, measurement });
+        }
+    }
+}
+
+/// The state in a snapshot. Incidents are on every worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Entry {
+    Incidents(Incidents),
+    Run(Id, Run),
+}
+
+impl Machine for Measures {
+    type Input = MeasuresInput;
+    type Output = Measurement;
+    type Entry = Entry;
+
+    #[cfg(test)]
+    fn fresh(&self) -> Option<Self> {
+        Some(Measures::new(Arc::clone(&self.config)))
+    }
+
+    fn step(&mut self, data: &mut Vec<(MeasuresInput, i64)>, step: &mut Step<'_, Measurement>) {
+        let (mut events, mut evicted, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        for (input, diff) in data.drain(..) {
+            match input {
+                MeasuresInput::Event(event) => events.push(event),
+                MeasuresInput::Phase(change) => evicted.push(change.run),
+                MeasuresInput::Rule(rule) => rules.push((rule, diff)),
+            }
+        }
+        // Nothing is taken back of a run that leaves, whatever is said at the same tick.
+        for run in evicted {
+            self.runs.remove(&run);
+        }
+        let projects: BTreeSet<Text> =
+            rules.iter().filter_map(|(rule, diff)| self.incidents.apply(rule, *diff)).collect();
+        events.sort_unstable_by_key(|event| event.position);
+        for event in &events {
+            if let Some(Withdraws::Event(id)) = event.withdrawal() {
+                self.withdraw(event.run(), id, step);
+            }
+        }
+        if !projects.is_empty() {
+            self.cover(&projects, step);
+        }
+        events.iter().filter(|event| event.withdrawal().is_none()).for_each(|event| self.add(event, step));
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let runs = self.runs.sorted().into_iter().map(|(id, run)| Entry::Run(*id, run.clone()));
+        std::iter::once(Entry::Incidents(self.incidents.clone())).chain(runs).collect()
+    }
+
+    fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
+        for entry in entries {
+            match entry {
+                Entry::Incidents(incidents) => self.incidents = incidents,
+                Entry::Run(id, run) => {
+                    self.runs.insert(id, run);
+                }
+            }
+        }
+        Vec::new()
+    }
+}
