@@ -2,16 +2,19 @@
 
 mod common;
 
-use common::history::{config, history};
+use common::history::{START, config, history};
 use common::oracle::Oracle;
 use common::{Feeding, Folded, Tick, json, run};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use weir_dataflows::input::{Event, Input, Names, Withdraws};
+use weir_dataflows::control::ControlInput;
+use weir_dataflows::input::{Event, Input, Interner, Names, Position, Withdraws};
 use weir_dataflows::output::Released;
-use weir_schemas::control::ControlKind;
+use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, Incident};
+use weir_schemas::event::TestEvent;
 use weir_schemas::id::Id;
+use weir_schemas::limits::Limits;
 use weir_schemas::row::Row;
 use weir_schemas::view::{VIEWS, View, view};
 
@@ -70,6 +73,40 @@ proptest! {
             prop_assert_eq!(&plain, &other, "{} workers", workers);
         }
     }
+}
+
+#[test]
+fn an_incident_of_the_tick_at_which_a_run_leaves_still_reaches_it() {
+    let event = |at: u64, version: u64, kind: &str, data: &str| {
+        let json = format!(
+            r#"{{"eventId":"{version}","eventType":"{kind}","streamId":"s","version":{version},"timestamp":{at},"correlationId":"r",
+            "data":{data},"metadata":{{"project":"web","worker":"w1"}}}}"#
+        );
+        let event: TestEvent<'_> = serde_json::from_str(&json).expect("decodes");
+        let position = Position { offset: version, ..Position::default() };
+        Input::Event(Arc::new(Event::new(&event, position, &Limits::default(), &mut Interner::default())))
+    };
+    let tick = |at, inputs| Tick { at, inputs, ..Tick::default() };
+    let incident = Incident { worker: "w1".to_owned(), ..Incident::default() };
+    let change = ControlChange::Incident(incident);
+    let (project, id) = ("web".to_owned(), "i".to_owned());
+    let record = Arc::new(ControlRecord { project, id, change, said_at: 0, said_by: String::new() });
+    let said = ControlInput { position: Position { topic: 1, ..Position::default() }, record };
+    let leaves = START + 1_000 + config().run_grace_ms;
+    let ticks = [
+        tick(
+            START + 500,
+            vec![event(START, 1, "test_failed", r#"{"testId":"a"}"#), event(START, 2, "setup_failed", "{}")],
+        ),
+        tick(START + 1_000, vec![event(START, 3, "run_completed", "{}")]),
+        Tick { control: vec![said], ..tick(leaves, vec![]) },
+        tick(leaves + 1_000, vec![]),
+    ];
+    let released = run(&config(), &ticks, Feeding::SIMPLE);
+    check(&Oracle::new(&config(), &ticks), &released).expect("what the oracle says");
+    let mut folded = Folded::new();
+    released.iter().for_each(|released| folded.apply(released));
+    assert!(folded.rows(view("failure_patterns").expect("a view")).is_empty(), "the incident took both back");
 }
 
 /// What an operator could do wrong to a view's updates. The digests go along, as they would if an operator did it.

@@ -107,6 +107,14 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 }
             }
             Some(ended) if (ended + config.run_grace_ms).next_multiple_of(1_000) <= now => {
+                if said.is_some_and(|tick| tick.at == now) {
+                    // An incident of this very tick still reaches it; what came for it does not.
+                    state.events.retain(|(at, _)| *at < now);
+                    let incidents = incidents(ticks, &names(state).0, now);
+                    state.tests = tests(&state.events, &incidents, ticks);
+                    state.failures = run_failures(&state.events, &incidents, ticks);
+                    moments.push(Moment { at: now, run: run.clone(), late: Vec::new() });
+                }
                 gone_until = (now + config.late_memory_ms).next_multiple_of(HOUR);
                 run = None;
                 moments.push(Moment { at: now, run: None, late: late(came) });
