@@ -96,11 +96,16 @@ fn an_incident_of_the_tick_at_which_a_run_leaves_still_reaches_it() {
     let ticks = [
         tick(
             START + 500,
-            vec![event(START, 1, "test_failed", r#"{"testId":"a"}"#), event(START, 2, "setup_failed", "{}")],
+            vec![
+                event(START, 1, "test_failed", r#"{"testId":"a"}"#),
+                event(START, 2, "setup_failed", "{}"),
+                event(START, 3, "performance_measured", r#"{"testId":"a","performance":{"memory":5}}"#),
+            ],
         ),
-        tick(START + 1_000, vec![event(START, 3, "run_completed", "{}")]),
+        tick(START + 1_000, vec![event(START, 4, "run_completed", "{}")]),
         Tick { control: vec![said], ..tick(leaves, vec![]) },
         tick(leaves + 1_000, vec![]),
+        tick(START + 30_000, vec![]),
     ];
     let released = run(&config(), &ticks, Feeding::SIMPLE);
     check(&Oracle::new(&config(), &ticks), &released).expect("what the oracle says");

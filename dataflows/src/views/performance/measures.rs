@@ -6,7 +6,7 @@
 //! cannot be taken back later.
 //!
 //! # Invariants
-//! Within a tick, runs leave, then withdrawals and incidents are applied first, then events in the order of their positions. A run's eviction takes
+//! Within a tick, withdrawals and incidents are applied first, then events in the order of their positions, then runs leave. A run's eviction takes
 //! nothing back: windows outlive runs.
 //!
 //! # Cost
@@ -189,10 +189,6 @@ impl Machine for Measures {
                 MeasuresInput::Rule(rule) => rules.push((rule, diff)),
             }
         }
-        // Nothing is taken back of a run that leaves, whatever is said at the same tick.
-        for run in evicted {
-            self.runs.remove(&run);
-        }
         let projects: BTreeSet<Text> =
             rules.iter().filter_map(|(rule, diff)| self.incidents.apply(rule, *diff)).collect();
         events.sort_unstable_by_key(|event| event.position);
@@ -205,6 +201,9 @@ impl Machine for Measures {
             self.cover(&projects, step);
         }
         events.iter().filter(|event| event.withdrawal().is_none()).for_each(|event| self.add(event, step));
+        for run in evicted {
+            self.runs.remove(&run);
+        }
     }
 
     fn entries(&self) -> Vec<Entry> {
