@@ -1,6 +1,6 @@
 //! How long tests take, over a memory of seven days: which are the slowest, and which attempts were slow for their test.
 //!
-//! Contract: takes all attempts, those of a test on one worker ([`crate::views::flaky_tests::by_test`]); those skipped, or without a
+//! Contract: takes all attempts, those of a test on one worker ([`crate::by_test`]); those skipped, or without a
 //! duration, say nothing. An attempt is judged once, at the tick at which it comes to count, by the median of its test in the
 //! memory before that tick: slow is what took more than twice as long. The verdict is taken back with the attempt, while any
 //! window of `live_metrics` can still show it. Rows of `slow_tests` move at multiples of its cadence and are exact there. A
@@ -36,15 +36,6 @@ use timely::dataflow::operators::Concat as _;
 use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::row::Row;
-
-/// Buckets of tests: those of one are on one worker, whatever the number of workers.
-const BUCKETS: usize = 256;
-
-/// The bucket of a test.
-#[expect(clippy::cast_possible_truncation, reason = "below 256")]
-fn bucket_of(test: Id) -> u32 {
-    (test.route() % BUCKETS as u64) as u32
-}
 
 /// A test as it competes for a place among the slowest of its project.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

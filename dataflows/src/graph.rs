@@ -5,6 +5,7 @@
 //! tick when it is closed and bound. Frames arrive at the sink of worker 0.
 
 use crate::admission::admit;
+use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
 use crate::control::ControlInput;
@@ -16,11 +17,10 @@ use crate::input::{Input, Refusal};
 use crate::keyed::{Collection, Updates};
 use crate::output::{Outputs, Sink};
 use crate::results::results;
-use crate::run_failures::{self, RunFailure, run_failures};
+use crate::run_failures::{self, run_failures};
 use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::alerts::Taps;
-use crate::views::run_progress::RunProgressOutput;
 use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
     alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects, run_progress,
@@ -93,18 +93,10 @@ fn render<'s>(
     let (passed, measures) = fork("PerformanceEvents", passed, performance::measures::event_of_performance);
     let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
     let failures_of_runs = run_failures(config, run_events, phases.clone(), control.rules.clone());
-    let (failures_of_runs, failing_runs) = fork("FailingRuns", failures_of_runs, |output| match output {
-        RunFailure::OfRun(of_run) => Some(*of_run),
-        _ => None,
-    });
-    let (failures_of_runs, refused_failures) = fork("RefusedFailures", failures_of_runs, |output| match output {
-        RunFailure::Refused(refusal) => Some(Arc::clone(refusal)),
-        _ => None,
-    });
     let results = results(config, passed, phases.clone(), control.rules.clone());
     let (coverage, coverage_summary) =
         coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
-    let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(refused_failures);
+    let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
@@ -114,49 +106,30 @@ fn render<'s>(
             SuiteOutput::Missing(row) => Err((row, time, diff)),
         },
     );
-    let runs = run_progress::render(config, lives, of_runs, failing_runs);
-    let (runs, of_users) = fork("RunsOfUsers", runs, |output| match output {
-        RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
-        _ => None,
-    });
+    let runs = run_progress::render(config, lives, of_runs, failures_of_runs.of_runs);
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
-    let failures = failures.concat(failures_of_runs.flat_map(|(output, time, diff)| match output {
-        RunFailure::Fact(fact) => Some((fact, time, diff)),
-        _ => None,
-    }));
+    let failures = failures.concat(failures_of_runs.facts);
 
     let (mut outputs, mut watched) = (Outputs::new(), Taps::default());
     outputs.add(&RULES, control.rows);
     outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules.clone()));
-    let facts_by_test = flaky_tests::by_test(facts.clone());
+    let facts_by_test = by_test(facts.clone());
     let durations = durations(cx, facts_by_test.clone());
     outputs.add(&SLOW_TESTS, durations.rows);
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
     outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, of_phases, of_rules));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
-    let run_rows = runs.clone().flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Row(row) => Some((row, time, diff)),
-        _ => None,
-    });
-    outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, run_rows));
+    outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows));
     outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
     outputs.add(&TEST_RESULTS, results.rows);
-    let missing_of_runs = runs.clone().flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Missing(row) => Some((row, time, diff)),
-        _ => None,
-    });
-    let awaited = runs.flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Awaited(awaited) => Some((awaited, time, diff)),
-        _ => None,
-    });
-    let (metrics, late, suites) = live_metrics::render(cx, facts, durations.slow, results.running, awaited);
+    let (metrics, late, suites) = live_metrics::render(cx, facts, durations.slow, results.running, runs.awaited);
     outputs.add(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics));
     outputs.add(&PERFORMANCE, performance::render(cx, suites, measures, phases, control.rules.clone()));
-    outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, of_users)));
+    outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    let missing = results.missing.concat(missing_of_runs).concat(missing_of_streams).concat(missing_of_suites);
+    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(missing_of_suites);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
     outputs.add(&ALERTS, alerts::render(cx, watched, control.rules, silence));
     (outputs, refusals)

@@ -240,6 +240,19 @@ pub struct Refusal {
 }
 
 impl Event {
+    /// That it, or what it says, is one too many; `message` is for a person.
+    #[must_use]
+    pub fn one_too_many(&self, message: String) -> Refusal {
+        Refusal {
+            position: self.position,
+            kind: RejectKind::Conflict,
+            project: Arc::clone(&self.origin.project),
+            stream: Arc::clone(&self.origin.stream_name),
+            message: message.into(),
+            expected: None,
+        }
+    }
+
     /// Its stream.
     #[must_use]
     pub fn stream(&self) -> Id {

@@ -16,7 +16,8 @@ use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, PhaseChange};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
-use crate::input::{ErrorText, Event, Input, Refusal, RejectKind, Text, Withdraws};
+use crate::fork::fork;
+use crate::input::{ErrorText, Event, Input, Refusal, Text, Withdraws};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
@@ -43,8 +44,17 @@ pub struct OfRun {
 }
 
 /// What comes out.
+pub struct RunFailureStreams<'s> {
+    /// Failures, as attempts without a test.
+    pub facts: Collection<'s, AttemptFact>,
+    /// What counts for runs.
+    pub of_runs: Collection<'s, OfRun>,
+    /// What was one too many.
+    pub refusals: Collection<'s, Arc<Refusal>>,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum RunFailure {
+enum RunFailure {
     /// A failure, as an attempt without a test.
     Fact(AttemptFact),
     /// One more or one less failure of a run.
@@ -78,7 +88,7 @@ pub fn run_failures<'s>(
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
     rules: Collection<'s, Rule>,
-) -> Collection<'s, RunFailure> {
+) -> RunFailureStreams<'s> {
     let events = events.map(|(event, time, diff)| (RunFailureInput::Event(event), time, diff));
     let phases = phases.flat_map(|(change, time, diff)| {
         (change.phase == Phase::Evicted).then_some((RunFailureInput::Phase(change), time, diff))
@@ -92,7 +102,20 @@ pub fn run_failures<'s>(
         RunFailureInput::Phase(change) => change.peer,
         RunFailureInput::Rule(rule) => rule.peer,
     });
-    keyed("RunFailures", events.concat(phases).concat(rules), pact, config.until, RunFailures::default())
+    let told = keyed("RunFailures", events.concat(phases).concat(rules), pact, config.until, RunFailures::default());
+    let (told, of_runs) = fork("FailingRuns", told, |output| match output {
+        RunFailure::OfRun(of_run) => Some(*of_run),
+        _ => None,
+    });
+    let (told, refusals) = fork("RefusedFailures", told, |output| match output {
+        RunFailure::Refused(refusal) => Some(Arc::clone(refusal)),
+        _ => None,
+    });
+    let facts = told.flat_map(|(output, time, diff)| match output {
+        RunFailure::Fact(fact) => Some((fact, time, diff)),
+        _ => None,
+    });
+    RunFailureStreams { facts, of_runs, refusals }
 }
 
 /// A stream's event.
@@ -159,7 +182,8 @@ impl RunFailures {
             return;
         }
         if run.failures.len() >= FAILURES_MAX {
-            return step.emit(RunFailure::Refused(Arc::new(one_too_many(event))), 1);
+            let message = format!("the run has {FAILURES_MAX} failures of its own; more are not taken");
+            return step.emit(RunFailure::Refused(Arc::new(event.one_too_many(message))), 1);
         }
         let (at, origin) = (event.at.min(step.now()), &event.origin);
         let covered = self.incidents.cover(&origin.project, origin.worker.as_deref(), at);
@@ -187,17 +211,6 @@ fn fact(event: &Event, at: u64, came: u64, masks: &Masks) -> AttemptFact {
         names: Arc::clone(&event.names),
         origin: Arc::clone(&event.origin),
         failure: Some(Arc::new(Failure { event: event_name, stream, ..failure })),
-    }
-}
-
-fn one_too_many(event: &Event) -> Refusal {
-    Refusal {
-        position: event.position,
-        kind: RejectKind::Conflict,
-        project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.origin.stream_name),
-        message: format!("the run has {FAILURES_MAX} failures of its own; more are not taken").into(),
-        expected: None,
     }
 }
 

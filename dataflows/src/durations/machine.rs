@@ -1,7 +1,8 @@
 //! The state machine of durations: all tests of a worker.
 
+use super::Told;
 use super::history::History;
-use super::{BUCKETS, Told, bucket_of};
+use crate::by_test;
 use crate::config::Config;
 use crate::facts::AttemptFact;
 use crate::input::Text;
@@ -60,7 +61,7 @@ struct Project {
 
 impl Durations {
     pub(super) fn new(config: Arc<Config>) -> Durations {
-        let share = config.slow_tests_held / BUCKETS;
+        let share = config.slow_tests_held / by_test::BUCKETS;
         Durations {
             memory: memory(&config),
             config,
@@ -167,7 +168,7 @@ impl Durations {
             if history.is_empty() {
                 let project = project_scope(&history.names().project);
                 self.tests.remove(&id);
-                self.room.leave((project, bucket_of(id)), 0, id);
+                self.room.leave((project, by_test::bucket(id)), 0, id);
             }
         }
     }
@@ -210,7 +211,7 @@ impl Durations {
 }
 
 fn group(project: &str, test: Id) -> Group {
-    (project_scope(project), bucket_of(test))
+    (project_scope(project), by_test::bucket(test))
 }
 
 fn slow_attempt(fact: &AttemptFact) -> SlowAttempt {

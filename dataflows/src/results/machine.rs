@@ -6,7 +6,7 @@ use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
-use crate::input::{ErrorText, Event, Position, Refusal, RejectKind, Text, Withdraws};
+use crate::input::{ErrorText, Event, Position, Refusal, Text, Withdraws};
 use crate::keyed::{Machine, Step, reuse};
 use crate::map::Map;
 use crate::views::{missing, test_results};
@@ -291,14 +291,8 @@ fn rows(before: Option<Row>, after: Option<Row>, cause: Cause, mut emit: impl Fn
 }
 
 fn said_too_often(event: &Event) -> Refusal {
-    Refusal {
-        position: event.position,
-        kind: RejectKind::Conflict,
-        project: Arc::clone(&event.origin.project),
-        stream: Arc::clone(&event.origin.stream_name),
-        message: format!("{SAID_MAX} events have said how this attempt of the test ended; more are not taken").into(),
-        expected: None,
-    }
+    let message = format!("{SAID_MAX} events have said how this attempt of the test ended; more are not taken");
+    event.one_too_many(message)
 }
 
 impl Machine for Results {

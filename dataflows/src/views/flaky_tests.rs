@@ -37,20 +37,6 @@ use timely::dataflow::operators::{Concat as _, Exchange as _};
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
 
-/// Buckets of tests: those of one are on one worker, whatever the number of workers.
-const BUCKETS: u64 = 256;
-
-/// The bucket of a test.
-fn bucket(test: Id) -> u64 {
-    test.route() % BUCKETS
-}
-
-/// All attempts of a test on one worker.
-#[must_use]
-pub fn by_test<'s>(facts: Collection<'s, AttemptFact>) -> Collection<'s, AttemptFact> {
-    facts.exchange(|(fact, _, _): &(AttemptFact, u64, i64)| bucket(fact.names.test_or_zero()))
-}
-
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Input {
     Fact(AttemptFact),
@@ -59,7 +45,7 @@ enum Input {
     Evicted(Id),
 }
 
-/// The view's rows. `facts`: as [`by_test`] gives them.
+/// The view's rows. `facts`: as [`crate::by_test::by_test`] gives them.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,

@@ -9,7 +9,8 @@
 //! O(workers) a touched run and tick; one message a second and touched run of a user.
 
 use crate::config::Config;
-use crate::facts::{Awaited, AwaitedKind, Phase, RowChange};
+use crate::facts::{Awaited, AwaitedKind, Phase, RowChange, Rows};
+use crate::fork::fork;
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use crate::run_failures::OfRun;
@@ -29,9 +30,21 @@ use weir_schemas::timestamp::TIMESTAMP_MS_MAX;
 use weir_schemas::update::Cause;
 use weir_schemas::view::RUN_PROGRESS;
 
+/// What follows from how runs stand.
+pub struct RunProgressStreams<'s> {
+    /// Rows of `run_progress`.
+    pub rows: Rows<'s>,
+    /// Rows of `missing`.
+    pub missing: Rows<'s>,
+    /// What is awaited of running runs.
+    pub awaited: Collection<'s, Awaited>,
+    /// How the runs of users stand.
+    pub of_users: Collection<'s, Arc<RunOfUser>>,
+}
+
 /// A row of this view or of `missing`, or something awaited.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum RunProgressOutput {
+enum RunProgressOutput {
     /// Of `run_progress`.
     Row(RowChange),
     /// Of `missing`.
@@ -56,7 +69,7 @@ pub fn render<'s>(
     lives: Collection<'s, RunOutput>,
     parts: Collection<'s, Part>,
     failures: Collection<'s, OfRun>,
-) -> Collection<'s, RunProgressOutput> {
+) -> RunProgressStreams<'s> {
     let facts = lives.flat_map(|(output, time, diff)| match output {
         RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
         RunOutput::Phase(_) | RunOutput::Missing(_) => None,
@@ -68,7 +81,24 @@ pub fn render<'s>(
         RunProgressInput::Part(part) => part.names.run_id.route(),
         RunProgressInput::Failure(failure) => failure.run.route(),
     });
-    keyed("RunProgress", facts.concat(parts).concat(failures), pact, config.until, Progress::default())
+    let told = keyed("RunProgress", facts.concat(parts).concat(failures), pact, config.until, Progress::default());
+    let (told, of_users) = fork("RunsOfUsers", told, |output| match output {
+        RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
+        _ => None,
+    });
+    let (told, awaited) = fork("Awaited", told, |output| match output {
+        RunProgressOutput::Awaited(awaited) => Some(awaited.clone()),
+        _ => None,
+    });
+    let (told, missing) = fork("MissingOfRuns", told, |output| match output {
+        RunProgressOutput::Missing(row) => Some(row.clone()),
+        _ => None,
+    });
+    let rows = told.flat_map(|(output, time, diff)| match output {
+        RunProgressOutput::Row(row) => Some((row, time, diff)),
+        _ => None,
+    });
+    RunProgressStreams { rows, missing, awaited, of_users }
 }
 
 /// One run.

@@ -1,10 +1,11 @@
 //! The state machine of all rings of a worker.
 
+use super::Input;
 use super::guard::{Guard, GuardChange};
 use super::ring::{Entry, Ring};
 use super::rules::{FlakyRules, Judging};
 use super::verdict::{Verdict, judge};
-use super::{BUCKETS, Input, bucket};
+use crate::by_test::{BUCKETS, bucket};
 use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, RowChange};
@@ -26,7 +27,7 @@ use weir_schemas::view::FLAKY_TESTS;
 type Key = (Id, Text);
 
 /// The rings of a project's bucket.
-type Bucket = (Id, u64);
+type Bucket = (Id, u32);
 
 /// See the module above.
 pub(super) struct Rings {
@@ -189,7 +190,7 @@ impl Rings {
     fn begin(&mut self, came: BTreeMap<Key, Vec<AttemptFact>>, now: u64) {
         let mut resting: BTreeMap<Bucket, BTreeSet<(u64, Key)>> = BTreeMap::new();
         let mut begun = BTreeSet::new();
-        let share = (self.config.flaky_tests as u64 / BUCKETS).max(1);
+        let share = (self.config.flaky_tests / BUCKETS).max(1);
         for (key, mut facts) in came {
             let Some(first) = facts.first() else { continue };
             let bucket = (project_scope(&first.names.project), bucket(key.0));
@@ -198,7 +199,7 @@ impl Rings {
             if ring.forget_at(self.config.flaky_memory_ms) <= now {
                 continue;
             }
-            if self.buckets.get(&bucket).is_some_and(|keys| keys.len() as u64 >= share) {
+            if self.buckets.get(&bucket).is_some_and(|keys| keys.len() >= share) {
                 let resting = resting.entry(bucket).or_insert_with(|| self.resting(&bucket, &begun, now));
                 let Some((_, left)) = resting.pop_first() else { continue };
                 self.leave(&left);
