@@ -155,6 +155,46 @@ impl Counts {
         self.0.extend_from_slice(&scratch.bytes);
     }
 
+    /// Counts `difference` more in a bucket, in place: nothing before it is touched, and at most one entry behind it.
+    pub fn count(&mut self, bucket: u16, difference: i64, scratch: &mut Scratch) {
+        let (mut before, mut start, mut behind) = (0, 0, None);
+        let mut entries = self.iter();
+        while let Some((other, count)) = entries.next() {
+            let end = self.0.len() - entries.rest.len();
+            if other >= bucket {
+                behind = Some((other, count, end));
+                break;
+            }
+            (before, start) = (other, end);
+        }
+        scratch.bytes.clear();
+        let mut writer = Writer { bytes: &mut scratch.bytes, before };
+        let end = match behind {
+            Some((other, count, end)) if other == bucket => {
+                writer.push(bucket, count + difference);
+                match entries.next().filter(|_| count + difference == 0) {
+                    // The next one stands at another distance now.
+                    Some((next, count)) => {
+                        writer.push(next, count);
+                        self.0.len() - entries.rest.len()
+                    }
+                    None => end,
+                }
+            }
+            Some((other, count, end)) => {
+                writer.push(bucket, difference);
+                writer.push(other, count);
+                end
+            }
+            None => {
+                writer.push(bucket, difference);
+                start
+            }
+        };
+        self.0.reserve_exact(scratch.bytes.len().saturating_sub(end - start));
+        self.0.splice(start..end, scratch.bytes.iter().copied());
+    }
+
     /// Whether something is counted in a bucket.
     #[must_use]
     pub fn has(&self, bucket: u16) -> bool {
@@ -406,6 +446,11 @@ mod tests {
         ) {
             let mut sum = counts_of(&a);
             prop_assert_eq!(sum.iter().collect::<Vec<_>>(), plain(&a));
+            let mut one_by_one = Counts::default();
+            for (us, taken) in &a {
+                one_by_one.count(bucket(*us), if *taken { -1 } else { 1 }, &mut Scratch::default());
+            }
+            prop_assert_eq!(&one_by_one, &sum);
             sum.add(&counts_of(&b), &mut Scratch::default());
             prop_assert_eq!(sum.iter().collect::<Vec<_>>(), plain(&[a, b].concat()));
         }

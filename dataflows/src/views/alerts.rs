@@ -152,6 +152,27 @@ fn resolve(standing: Standing, cause: Cause, step: &mut Step<'_, RowChange>) {
     }
 }
 
+/// The row that stands after the changes of one row in a tick, and the cause of what left.
+fn outcome(changes: &[(Watched, i64)], held: Option<&Row>) -> (Option<Row>, Cause) {
+    match (changes, held) {
+        ([(new, 1)], None) => return (Some(new.change.row.clone()), Cause::Changed),
+        ([(old, -1), (new, 1)] | [(new, 1), (old, -1)], Some(held))
+            if *held == old.change.row && old.change.row != new.change.row =>
+        {
+            return (Some(new.change.row.clone()), old.change.cause);
+        }
+        _ => {}
+    }
+    let times = |row: &Row| -> i64 {
+        let said: i64 = changes.iter().filter(|(watched, _)| watched.change.row == *row).map(|(_, diff)| diff).sum();
+        said + i64::from(held == Some(row))
+    };
+    let told = changes.iter().map(|(watched, _)| &watched.change.row);
+    let row = told.chain(held).find(|row| times(row) > 0).cloned();
+    let left = changes.iter().rev().find(|(_, diff)| *diff < 0);
+    (row, left.map_or(Cause::Changed, |(watched, _)| watched.change.cause))
+}
+
 impl Alerts {
     /// Takes changed rules in: what they were told of is over, and what they are about is looked at.
     fn change(&mut self, mut changes: Vec<(Rule, i64)>, touched: &mut Touched, step: &mut Step<'_, RowChange>) {
@@ -183,15 +204,10 @@ impl Alerts {
     fn take(&mut self, changes: &[(Watched, i64)], touched: &mut Touched, step: &mut Step<'_, RowChange>) {
         let Some((Watched { id, view, .. }, _)) = changes.first() else { return };
         let held = self.rows.get_mut(id);
-        let times = |row: &Row| -> i64 {
-            let said: i64 =
-                changes.iter().filter(|(watched, _)| watched.change.row == *row).map(|(_, diff)| diff).sum();
-            said + i64::from(held.as_ref().is_some_and(|held| held.row == *row))
-        };
-        let told = changes.iter().map(|(watched, _)| &watched.change.row);
-        let row = told.chain(held.as_ref().map(|held| &held.row)).find(|row| times(row) > 0).cloned();
-        let left = changes.iter().rev().find(|(_, diff)| *diff < 0);
-        let cause = left.map_or(Cause::Changed, |(watched, _)| watched.change.cause);
+        // Of most views nobody asked to be told: then a row is only kept, for rules to come.
+        let looked_at =
+            self.rules.look_at(usize::from(*view)) || held.as_ref().is_some_and(|held| !held.standings.is_empty());
+        let (row, cause) = outcome(changes, held.as_deref().map(|held| &held.row));
         match (row, held) {
             (Some(row), Some(held)) => held.row = row,
             (Some(row), None) => {
@@ -204,7 +220,9 @@ impl Alerts {
                 return;
             }
         }
-        touched.insert(*id, cause);
+        if looked_at {
+            touched.insert(*id, cause);
+        }
     }
 
     /// A row has left.

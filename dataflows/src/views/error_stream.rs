@@ -11,7 +11,7 @@
 //!
 //! # Cost
 //! State O(projects × 2 × errors), each about 200 bytes and its texts; an error is kept for at most `error_memory_ms`. Work
-//! O(log errors) an error, O(errors) a project and cadence point.
+//! O(log errors) an error; a row an error that comes or leaves, and a walk over the places of those shown a project and cadence point.
 
 use crate::config::Config;
 use crate::context::Context;
@@ -73,6 +73,8 @@ struct Project {
     /// Where the error of a stream's event stands.
     places: BTreeMap<(Text, Text), u64>,
     shown: BTreeMap<Place, Row>,
+    /// Places that came, changed or left since the last cadence point, of what is kept or shown.
+    touched: BTreeSet<Place>,
     /// Places of what was taken back since the last cadence point.
     taken: BTreeSet<Place>,
     /// The cadence point for which it is put down; 0: nothing changed.
@@ -84,6 +86,12 @@ struct Project {
 impl Project {
     fn remove(&mut self, place: &Place) {
         if self.errors.remove(place).is_some() {
+            // What was never shown leaves without a trace.
+            if self.shown.contains_key(place) {
+                self.touched.insert(place.clone());
+            } else {
+                self.touched.remove(place);
+            }
             self.places.remove(&(Arc::clone(&place.1), Arc::clone(&place.2)));
         }
     }
@@ -99,6 +107,7 @@ impl Project {
             self.remove(&held);
         }
         self.places.insert(name, place.0);
+        self.touched.insert(place.clone());
         self.errors.insert(place, error);
     }
 
@@ -155,7 +164,9 @@ impl Errors {
             }
         }
         if !changed.is_empty() {
-            self.touch(name, now).taken.append(&mut changed);
+            let project = self.touch(name, now);
+            project.touched.extend(changed.iter().cloned());
+            project.taken.append(&mut changed);
         }
     }
 
@@ -198,25 +209,32 @@ impl Errors {
 
     fn show(&mut self, name: &Text, step: &mut Step<'_, RowChange>) {
         let Some(project) = self.projects.get_mut(name) else { return };
-        let newest = project.errors.iter().rev().filter(|(_, error)| !error.covered).take(self.config.errors);
-        let shown: BTreeMap<Place, Row> =
-            newest.map(|(place, error)| (place.clone(), row(&mut self.writer, &error.fact))).collect();
-        for (place, row) in &project.shown {
-            if shown.get(place) != Some(row) {
-                let cause = match (project.taken.contains(place), shown.contains_key(place)) {
-                    (true, _) => Cause::Withdrawn,
-                    (false, true) => Cause::Changed,
-                    (false, false) => Cause::Evicted,
-                };
-                step.emit(RowChange { row: row.clone(), cause }, -1);
-            }
+        let Project { errors, shown, touched, taken, .. } = &mut *project;
+        let newest = || errors.iter().rev().filter(|(_, error)| !error.covered).take(self.config.errors);
+        let oldest = newest().last().map(|(place, _)| place);
+        // What was pushed out, and what may have become another one or be gone: the others stay as they are.
+        let pushed_out = shown.keys().take_while(|place| oldest.is_none_or(|oldest| *place < oldest)).cloned();
+        let mut leaving: BTreeMap<Place, Row> = BTreeMap::new();
+        for place in pushed_out.chain(std::mem::take(touched)).collect::<Vec<_>>() {
+            leaving.extend(shown.remove_entry(&place));
         }
-        for (place, row) in &shown {
-            if project.shown.get(place) != Some(row) {
+        for (place, error) in newest() {
+            if shown.contains_key(place) {
+                continue;
+            }
+            let row = row(&mut self.writer, &error.fact);
+            let before = leaving.remove(place);
+            if before.as_ref() != Some(&row) {
+                let cause = if taken.contains(place) { Cause::Withdrawn } else { Cause::Changed };
+                before.into_iter().for_each(|row| step.emit(RowChange { row, cause }, -1));
                 step.emit(RowChange { row: row.clone(), cause: Cause::Changed }, 1);
             }
+            shown.insert(place.clone(), row);
         }
-        project.shown = shown;
+        for (place, row) in leaving {
+            let cause = if taken.contains(&place) { Cause::Withdrawn } else { Cause::Evicted };
+            step.emit(RowChange { row, cause }, -1);
+        }
         project.taken.clear();
         project.due = 0;
         if project.errors.is_empty() {
@@ -288,8 +306,8 @@ impl Machine for Errors {
         let projects = self.projects.iter().map(|(name, project)| {
             let errors = project.errors.values().cloned().collect();
             let shown = project.shown.iter().map(|(place, row)| (place.clone(), row.clone())).collect();
-            let taken = project.taken.iter().cloned().collect();
-            let of = ProjectEntry { errors, shown, taken, due: project.due, forget_at: project.forget_at };
+            let (touched, taken) = (project.touched.iter().cloned().collect(), project.taken.iter().cloned().collect());
+            let of = ProjectEntry { errors, shown, touched, taken, due: project.due, forget_at: project.forget_at };
             Entry::Project(Arc::clone(name), Box::new(of))
         });
         std::iter::once(Entry::Incidents(self.incidents.clone())).chain(projects).collect()
@@ -304,6 +322,7 @@ impl Machine for Errors {
                     let mut project = Project { due: of.due, forget_at: of.forget_at, ..Project::default() };
                     of.errors.into_iter().for_each(|error| project.add(error));
                     project.shown = of.shown.into_iter().collect();
+                    project.touched = of.touched.into_iter().collect();
                     project.taken = of.taken.into_iter().collect();
                     wakes.extend([of.due, of.forget_at].into_iter().filter(|time| *time > 0));
                     self.due.extend((of.due > 0).then(|| Arc::clone(&name)));
@@ -328,6 +347,7 @@ enum Entry {
 struct ProjectEntry {
     errors: Vec<Error>,
     shown: Vec<(Place, Row)>,
+    touched: Vec<Place>,
     taken: Vec<Place>,
     due: u64,
     forget_at: u64,

@@ -2,15 +2,16 @@
 //!
 //! Contract: takes the sums of all workers, the suites' begins and ends by stream, and the phases of runs. A suite is
 //! `running` until its run has ended or every stream that began it has ended it; then `passed` or `failed` by its tests, or
-//! `abandoned` with its run. What was announced is the sum over streams of the last announcement of each.
+//! `abandoned` with its run. What was announced is the sum over streams of the last announcement of each. Rows of the view move
+//! at multiples of its cadence and are exact there; those of `missing` move at every tick.
 //!
 //! # Cost
-//! O(workers + streams of the suite) a touched suite and tick.
+//! O(workers + streams of the suite) a touched suite and tick; a row a touched suite and cadence point.
 
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange, RowChange};
 use crate::input::{Event, Input, Names, Text};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Machine, Step, keyed, reuse};
 use crate::map::Map;
 use crate::sums::{ByWorker, Counts, Latest, Part};
 use crate::views::missing;
@@ -81,9 +82,12 @@ struct Suite {
     /// Sums and the latest result, by worker.
     parts: ByWorker<(Counts, Option<Latest>)>,
     streams: BTreeMap<Id, InStream>,
-    /// What was last told of it; `None` after a restore.
-    #[serde(skip)]
-    shown: Option<Shown>,
+    /// The row that was last told.
+    shown: Option<Row>,
+    /// Whether it is looked at at the next cadence point.
+    due: bool,
+    /// Whether anything was withdrawn since the last one.
+    withdrawn: bool,
 }
 
 /// A suite in one stream.
@@ -104,11 +108,9 @@ impl Suite {
             parts: ByWorker::default(),
             streams: BTreeMap::new(),
             shown: None,
+            due: false,
+            withdrawn: false,
         }
-    }
-
-    fn show(&self, writer: &mut RowWriter, ended: Option<(Phase, u64)>) -> Shown {
-        (self.row(writer, ended), self.missing(writer, ended))
     }
 
     fn event(&mut self, event: &Event) {
@@ -180,10 +182,12 @@ struct RunSuites {
 #[derive(Default)]
 struct Suites {
     runs: Map<Id, RunSuites>,
+    /// Run and suite of what is looked at at the next cadence point, each once.
+    due: Vec<(Id, Id)>,
+    /// That point, while anything is due.
+    due_at: u64,
     writer: RowWriter,
 }
-
-type Shown = (Option<Row>, Option<Row>);
 
 /// What a tick says of a suite. In order: a phase is last only where nothing else is said, and events stand by position.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,55 +209,75 @@ impl Suites {
         (events, parts): (&[Arc<Event>], &[Part]),
         step: &mut Step<'_, SuiteOutput>,
     ) {
-        let evicted = phase == Some(Phase::Evicted);
         let RunSuites { ended, suites } = self.runs.get_or_insert_with(run, RunSuites::default);
         let was_ended = *ended;
         if let Some(phase) = phase {
             *ended = (phase != Phase::Running).then_some((phase, step.now()));
         }
         for of_suite in said.chunk_by(|a, b| a.1 == b.1) {
-            let mut withdrawn = false;
-            let suite = suites.get_or_insert_with(of_suite[0].1, || match of_suite[of_suite.len() - 1].2 {
+            let id = of_suite[0].1;
+            let suite = suites.get_or_insert_with(id, || match of_suite[of_suite.len() - 1].2 {
                 Said::Part(part) => Suite::new(&parts[part].names),
                 Said::Event(event) => Suite::new(&events[event].names),
                 Said::Phase => unreachable!("a suite that only its run's phase touches is there"),
             });
-            let before = suite.shown.take().unwrap_or_else(|| suite.show(&mut self.writer, was_ended));
+            let (before, mut taken) = (suite.missing(&mut self.writer, was_ended), false);
             for (.., what) in of_suite {
                 match *what {
                     Said::Phase => {}
                     Said::Event(event) => suite.event(&events[event]),
                     Said::Part(part) => {
-                        let Part { worker, counts, latest, .. } = parts[part];
+                        let Part { worker, counts, latest, withdrawn, .. } = parts[part];
                         suite.parts.set(worker, (counts, latest));
-                        withdrawn |= parts[part].withdrawn;
+                        taken |= withdrawn;
                     }
                 }
             }
-            let after = if evicted { (None, None) } else { suite.show(&mut self.writer, *ended) };
-            let cause = match () {
-                () if evicted => Cause::Evicted,
-                () if withdrawn => Cause::Withdrawn,
-                () => Cause::Changed,
-            };
-            suite.shown = Some(after.clone());
-            tell(before, after, cause, step);
+            if phase == Some(Phase::Evicted) {
+                tell(before, None, Cause::Evicted, SuiteOutput::Missing, step);
+                tell(suite.shown.take(), None, Cause::Evicted, SuiteOutput::Row, step);
+                continue;
+            }
+            suite.withdrawn |= taken;
+            let cause = if taken { Cause::Withdrawn } else { Cause::Changed };
+            tell(before, suite.missing(&mut self.writer, *ended), cause, SuiteOutput::Missing, step);
+            if !std::mem::replace(&mut suite.due, true) {
+                self.due.push((run, id));
+            }
         }
-        if evicted {
+        if phase == Some(Phase::Evicted) {
             self.runs.remove(&run);
         }
     }
+
+    /// Tells the rows of what changed since the last cadence point.
+    fn show(&mut self, step: &mut Step<'_, SuiteOutput>) {
+        let came = self.due.len();
+        for (run, id) in self.due.drain(..) {
+            // What has left meanwhile told so itself.
+            let Some(RunSuites { ended, suites }) = self.runs.get_mut(&run) else { continue };
+            let Some(suite) = suites.get_mut(&id) else { continue };
+            let row = suite.row(&mut self.writer, *ended);
+            let cause = if suite.withdrawn { Cause::Withdrawn } else { Cause::Changed };
+            (suite.due, suite.withdrawn) = (false, false);
+            let before = std::mem::replace(&mut suite.shown, row.clone());
+            tell(before, row, cause, SuiteOutput::Row, step);
+        }
+        reuse(&mut self.due, came);
+    }
 }
 
-fn tell(before: Shown, after: Shown, cause: Cause, step: &mut Step<'_, SuiteOutput>) {
-    let mut change = |before: Option<Row>, after: Option<Row>, kind: fn(RowChange) -> SuiteOutput| {
-        if before != after {
-            before.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), -1));
-            after.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), 1));
-        }
-    };
-    change(before.0, after.0, SuiteOutput::Row);
-    change(before.1, after.1, SuiteOutput::Missing);
+fn tell(
+    before: Option<Row>,
+    after: Option<Row>,
+    cause: Cause,
+    kind: fn(RowChange) -> SuiteOutput,
+    step: &mut Step<'_, SuiteOutput>,
+) {
+    if before != after {
+        before.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), -1));
+        after.into_iter().for_each(|row| step.emit(kind(RowChange { row, cause }), 1));
+    }
 }
 
 impl Machine for Suites {
@@ -297,10 +321,16 @@ impl Machine for Suites {
         for (run, phase) in phases {
             self.run((run, Some(phase)), &[], (&events, &parts), step);
         }
+        self.due_at = step.now().next_multiple_of(SUITE_PROGRESS.cadence_ms);
+        if self.due_at == step.now() {
+            self.show(step);
+        } else if !self.due.is_empty() {
+            step.wake_at(self.due_at);
+        }
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
+        let mut entries = vec![Entry::Due(self.due_at)];
         for (run, suites) in self.runs.sorted() {
             entries.push(Entry::Run(*run, suites.ended));
             let suites = suites.suites.sorted().into_iter();
@@ -313,18 +343,22 @@ impl Machine for Suites {
         for entry in entries {
             match entry {
                 Entry::Run(run, ended) => self.runs.get_or_insert_with(run, RunSuites::default).ended = ended,
+                Entry::Due(at) => self.due_at = self.due_at.max(at),
                 Entry::Suite(run, id, suite) => {
+                    self.due.extend(suite.due.then_some((run, id)));
                     self.runs.get_or_insert_with(run, RunSuites::default).suites.insert(id, *suite);
                 }
             }
         }
-        Vec::new()
+        (!self.due.is_empty()).then_some(self.due_at).into_iter().collect()
     }
 }
 
 /// The state of suites in a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Entry {
+    /// The next cadence point.
+    Due(u64),
     Run(Id, Option<(Phase, u64)>),
     Suite(Id, Id, Box<Suite>),
 }

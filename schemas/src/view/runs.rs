@@ -47,10 +47,10 @@ pub const RUN_PROGRESS: View = View {
 /// finished last; `duration` is the sum over its tests' final attempts.
 pub const SUITE_PROGRESS: View = View {
     name: "suite_progress",
-    version: 1,
+    version: 2,
     channel: "test_suite_progress",
     key: 3,
-    cadence_ms: 0,
+    cadence_ms: 250,
     columns: &[
         column("project", Kind::Str),
         column("run", Kind::Str),

@@ -24,6 +24,8 @@ pub struct Rules {
     watches: BTreeMap<Text, ById>,
     /// Those that can fire, by view, of projects that have rules of their own and (empty) of all others.
     lists: BTreeMap<Text, ByView>,
+    /// By view, whether any project has a rule that can fire for its rows.
+    looked_at: Vec<bool>,
 }
 
 impl Default for Rules {
@@ -38,8 +40,8 @@ impl Rules {
     pub fn new() -> Rules {
         let watch = |(id, rule)| Some((Text::from(id), Arc::new(Watch::new(id, &rule)?)));
         let builtin = builtin::alerts().into_iter().filter_map(watch).collect();
-        let (said, watches, lists) = Default::default();
-        let mut rules = Rules { builtin, said, watches, lists };
+        let (said, watches, lists, looked_at) = Default::default();
+        let mut rules = Rules { builtin, said, watches, lists, looked_at };
         rules.list();
         rules
     }
@@ -81,6 +83,14 @@ impl Rules {
             by_view
         };
         self.lists = projects.iter().map(|project| (Arc::clone(project), list(project))).collect();
+        let any = |view: usize| self.lists.values().any(|by_view| !by_view[view].is_empty());
+        self.looked_at = (0..VIEWS.len()).map(any).collect();
+    }
+
+    /// Whether any rule of any project can fire for rows of a view.
+    #[must_use]
+    pub fn look_at(&self, view: usize) -> bool {
+        self.looked_at[view]
     }
 
     /// The rule of an id that holds for a project, if it can fire.

@@ -93,13 +93,15 @@ pub struct Ring {
     pub entries: Vec<Entry>,
     /// When it is looked at, whether anything came or not; 0: not.
     pub look_at: u64,
+    /// Whether it is looked at at the next whole second.
+    pub due: bool,
 }
 
 impl Ring {
     /// An empty one.
     #[must_use]
     pub fn new(names: &Arc<Names>) -> Ring {
-        Ring { names: Arc::clone(names), entries: Vec::new(), look_at: 0 }
+        Ring { names: Arc::clone(names), entries: Vec::new(), look_at: 0, due: false }
     }
 
     /// Puts an entry in its place.

@@ -35,15 +35,17 @@ pub(super) struct Rings {
     /// By test and branch.
     rings: Map<Id, BTreeMap<Text, Ring>>,
     buckets: BTreeMap<Bucket, BTreeSet<Key>>,
-    /// The rings that a run in state may have entries in.
-    by_run: Map<Id, BTreeSet<Key>>,
+    /// The rings that a run in state may have entries in; one that it left and came back to stands twice.
+    by_run: Map<Id, Vec<Key>>,
     guards: Map<Id, Guard>,
     incidents: Incidents,
     rules: FlakyRules,
     /// What is shown.
     shown: BTreeMap<Key, Row>,
-    /// What is looked at at the next whole second, and whether something of it was taken back.
-    due: BTreeMap<Key, bool>,
+    /// What is looked at at the next whole second: rings that are due ([`Ring::due`]), and those that have left, maybe twice.
+    due: Vec<Key>,
+    /// That of which something was taken back since the last one.
+    taken: BTreeSet<Key>,
     due_at: u64,
     /// What was touched in the running tick.
     touched: Vec<Key>,
@@ -61,11 +63,58 @@ fn order(fact: &AttemptFact) -> (u64, Id, u32, u64) {
     (fact.at, fact.names.run_id, fact.attempt, fact.came)
 }
 
+/// What explains that an attempt failed.
+struct Explained<'a> {
+    guards: &'a Map<Id, Guard>,
+    incidents: &'a Incidents,
+}
+
+impl Explained<'_> {
+    fn entry(&self, fact: &AttemptFact) -> Option<Entry> {
+        let entry = Entry::new(fact)?;
+        let worker = entry.worker.as_ref();
+        Some(Entry {
+            guarded: self.guards.get(&entry.run_id).is_some_and(|guard| guard.holds(worker)),
+            covered: self.incidents.cover(&fact.names.project, worker.map(|worker| &**worker), entry.at),
+            ..entry
+        })
+    }
+
+    /// Adds what came of a ring in a tick.
+    fn add(&self, ring: &mut Ring, key: &Key, facts: &mut [AttemptFact], by_run: &mut Map<Id, Vec<Key>>) {
+        facts.sort_by_key(order);
+        for fact in facts.iter() {
+            let Some(entry) = self.entry(fact) else { continue };
+            if !ring.entries.iter().any(|other| other.live && other.run_id == entry.run_id) {
+                by_run.get_or_insert_with(entry.run_id, Vec::new).push(key.clone());
+            }
+            ring.names = Arc::clone(&fact.names);
+            ring.add(entry);
+        }
+        ring.truncate();
+    }
+}
+
 impl Rings {
     pub(super) fn new(config: Arc<Config>) -> Rings {
         let (rings, buckets, by_run, guards, incidents, rules) = Default::default();
-        let (shown, due, due_at, touched, agenda, writer) = Default::default();
-        Rings { config, rings, buckets, by_run, guards, incidents, rules, shown, due, due_at, touched, agenda, writer }
+        let (shown, due, taken, due_at, touched, agenda, writer) = Default::default();
+        Rings {
+            config,
+            rings,
+            buckets,
+            by_run,
+            guards,
+            incidents,
+            rules,
+            shown,
+            due,
+            taken,
+            due_at,
+            touched,
+            agenda,
+            writer,
+        }
     }
 
     fn ring(&self, key: &Key) -> Option<&Ring> {
@@ -85,7 +134,12 @@ impl Rings {
 
     fn touch(&mut self, key: Key, withdrawn: bool) {
         self.touched.push(key.clone());
-        *self.due.entry(key).or_default() |= withdrawn;
+        if withdrawn {
+            self.taken.insert(key.clone());
+        }
+        if !self.ring_mut(&key).is_some_and(|ring| std::mem::replace(&mut ring.due, true)) {
+            self.due.push(key);
+        }
     }
 
     /// Applies rules in the order in which they leave and come.
@@ -148,42 +202,21 @@ impl Rings {
         }
     }
 
-    fn entry(&self, fact: &AttemptFact) -> Option<Entry> {
-        let entry = Entry::new(fact)?;
-        let worker = entry.worker.as_ref();
-        Some(Entry {
-            guarded: self.guards.get(&entry.run_id).is_some_and(|guard| guard.holds(worker)),
-            covered: self.incidents.cover(&fact.names.project, worker.map(|worker| &**worker), entry.at),
-            ..entry
-        })
-    }
-
-    /// Adds what came of a ring in a tick.
-    fn add(&mut self, ring: &mut Ring, key: &Key, facts: &mut [AttemptFact]) {
-        facts.sort_by_key(order);
-        for fact in facts.iter() {
-            let Some(entry) = self.entry(fact) else { continue };
-            let keys = self.by_run.get_or_insert_with(entry.run_id, BTreeSet::new);
-            if !keys.contains(key) {
-                keys.insert(key.clone());
-            }
-            ring.names = Arc::clone(&fact.names);
-            ring.add(entry);
-        }
-        ring.truncate();
-    }
-
     fn add_to_rings(&mut self, came: &mut BTreeMap<Key, Vec<AttemptFact>>) {
-        let (there, new) = std::mem::take(came).into_iter().partition(|(key, _)| self.ring(key).is_some());
-        *came = new;
-        let there: BTreeMap<Key, Vec<AttemptFact>> = there;
-        for (key, mut facts) in there {
-            let Some(rings) = self.rings.get_mut(&key.0) else { continue };
-            let Some(mut ring) = rings.remove(&key.1) else { continue };
-            self.add(&mut ring, &key, &mut facts);
-            self.rings.get_or_insert_with(key.0, BTreeMap::new).insert(Text::clone(&key.1), ring);
-            self.touch(key, false);
+        let (explained, mut new) = (Explained { guards: &self.guards, incidents: &self.incidents }, BTreeMap::new());
+        for (key, mut facts) in std::mem::take(came) {
+            match self.rings.get_mut(&key.0).and_then(|rings| rings.get_mut(&key.1)) {
+                Some(ring) => {
+                    explained.add(ring, &key, &mut facts, &mut self.by_run);
+                    if !std::mem::replace(&mut ring.due, true) {
+                        self.due.push(key.clone());
+                    }
+                    self.touched.push(key);
+                }
+                None => drop(new.insert(key, facts)),
+            }
         }
+        *came = new;
     }
 
     /// Rings begin, where there is room.
@@ -195,7 +228,8 @@ impl Rings {
             let Some(first) = facts.first() else { continue };
             let bucket = (project_scope(&first.names.project), bucket(key.0));
             let mut ring = Ring::new(&first.names);
-            self.add(&mut ring, &key, &mut facts);
+            let explained = Explained { guards: &self.guards, incidents: &self.incidents };
+            explained.add(&mut ring, &key, &mut facts, &mut self.by_run);
             if ring.forget_at(self.config.flaky_memory_ms) <= now {
                 continue;
             }
@@ -259,9 +293,20 @@ impl Rings {
         }
     }
 
+    /// What is looked at at the next whole second, each once.
+    fn due_in_order(&self) -> Vec<Key> {
+        let mut due = self.due.clone();
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
     /// Shows what is due, and plans when to look at it again.
     fn show(&mut self, key: Key, withdrawn: bool, step: &mut Step<'_, RowChange>) {
         let (now, mut writer) = (step.now(), std::mem::take(&mut self.writer));
+        if let Some(ring) = self.ring_mut(&key) {
+            ring.due = false;
+        }
         let row = self.ring(&key).map(|ring| {
             let (verdict, judging) = self.judge(&key, ring, now);
             let forget_at = ring.forget_at(self.config.flaky_memory_ms);
@@ -407,7 +452,7 @@ impl Machine for Rings {
             }
         }
         if now.is_multiple_of(FLAKY_TESTS.cadence_ms) {
-            self.tidy(self.due.keys().cloned().collect(), now);
+            self.tidy(self.due.clone(), now);
         }
         let mut came = self.came(data);
         self.apply_rules(came.rules, now);
@@ -421,7 +466,10 @@ impl Machine for Rings {
         came.evicted.into_iter().for_each(|run| self.evict(run));
         if now.is_multiple_of(FLAKY_TESTS.cadence_ms) {
             self.due_at = 0;
-            for (key, withdrawn) in std::mem::take(&mut self.due) {
+            let (due, taken) = (self.due_in_order(), std::mem::take(&mut self.taken));
+            self.due.clear();
+            for key in due {
+                let withdrawn = taken.contains(&key);
                 self.show(key, withdrawn, step);
             }
         } else if !self.due.is_empty() && self.due_at == 0 {
@@ -438,7 +486,10 @@ impl Machine for Rings {
             |(test, (branch, ring)): (Id, (&Text, &Ring))| Part::Ring((test, Text::clone(branch)), ring.clone().into());
         entries.extend(rings.map(ring));
         entries.extend(self.shown.iter().map(|(key, row)| Part::Shown(key.clone(), row.clone())));
-        let due = self.due.iter().map(|(key, withdrawn)| Part::Due(key.clone(), *withdrawn, self.due_at));
+        let due = self.due_in_order().into_iter().map(|key| {
+            let withdrawn = self.taken.contains(&key);
+            Part::Due(key, withdrawn, self.due_at)
+        });
         entries.extend(due);
         entries
     }
@@ -451,12 +502,15 @@ impl Machine for Rings {
                 Part::Guard(run, guard) => drop(self.guards.insert(run, guard)),
                 Part::Shown(key, row) => drop(self.shown.insert(key, row)),
                 Part::Due(key, withdrawn, at) => {
-                    self.due.insert(key, withdrawn);
+                    self.taken.extend(withdrawn.then(|| key.clone()));
+                    self.due.push(key);
                     self.due_at = at;
                 }
                 Part::Ring(key, ring) => {
-                    for entry in ring.entries.iter().filter(|entry| entry.live) {
-                        self.by_run.get_or_insert_with(entry.run_id, BTreeSet::new).insert(key.clone());
+                    let live: BTreeSet<Id> =
+                        ring.entries.iter().filter(|entry| entry.live).map(|entry| entry.run_id).collect();
+                    for run in live {
+                        self.by_run.get_or_insert_with(run, Vec::new).push(key.clone());
                     }
                     if ring.look_at > 0 {
                         self.agenda.add(ring.look_at, key.clone());
