@@ -82,6 +82,7 @@ fn measure(workers: usize, tick_ms: u64) {
             inputs.events.advance_to(at);
             inputs.silence.advance_to(at);
             inputs.control.advance_to(at);
+            inputs.questions.advance_to(at);
             inputs.commits.advance_to(at);
             data.into_iter().for_each(|input| inputs.events.send((input, at, 1)));
             if worker.index() == 0 {
@@ -90,6 +91,7 @@ fn measure(workers: usize, tick_ms: u64) {
             inputs.events.advance_to(at + 10);
             inputs.silence.advance_to(at + 10);
             inputs.control.advance_to(at + 10);
+            inputs.questions.advance_to(at + 10);
             inputs.commits.advance_to(at + 10);
             // At most four ticks are in flight, as the engine's back-pressure would have it.
             while done.load(Ordering::Acquire) + 4 * 100 < at && at > START + 1_000 {

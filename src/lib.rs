@@ -17,6 +17,7 @@ pub mod hub;
 pub mod ingest;
 pub mod log;
 pub mod probes;
+pub mod questions;
 pub mod serve;
 pub mod shutdown;
 pub mod simulation;

@@ -70,6 +70,8 @@ async fn a_rule_is_put_listed_and_removed_and_a_bad_one_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = Whole::start(folder.path(), |_| ()).await;
     let mask = r#"{"kind":"mask","project":"web","pattern":"order [0-9]+"}"#;
+    let dry = printed(&whole, &["rule", "put", "an order", "-", "--dry-run"], mask, "nothing would change, as of 20");
+    assert_eq!(dry, "");
     assert_eq!(printed(&whole, &["rule", "put", "an order", "-"], mask, "the rule holds as of 20"), "an order");
     let listed = printed(&whole, &["rule", "list", "--project", "web"], "", "");
     let line = listed.lines().nth(1).expect("a rule");
@@ -96,6 +98,7 @@ async fn a_rule_is_put_listed_and_removed_and_a_bad_one_is_told() {
         "",
         "the rule holds no longer, as of 20",
     );
-    printed(&whole, &["rule", "list"], "", "no rules hold");
+    let listed = printed(&whole, &["rule", "list"], "", "nobody has put a rule; those listed are built in");
+    assert_eq!(listed.lines().filter(|line| line.contains("builtin:")).count(), 5, "{listed}");
     whole.end().await;
 }

@@ -373,7 +373,7 @@ fn a_replay_tells_of_every_record() {
     let sink = Arc::new(Replayed(status.clone(), tell));
     // So few may be unreleased that the replay waits for its own records every few ticks.
     let config = EngineConfig { unreleased_records_max: 25, ..config(2) };
-    let engine = weir::engine::start(config, logs.all(), sink, status, Arc::default(), shutdown.clone()).unwrap();
+    let engine = weir::engine::start(config, logs.all(), sink, status, Default::default(), shutdown.clone()).unwrap();
     let phase = told.recv_timeout(PATIENCE).unwrap();
     shutdown.trigger();
     engine.join().unwrap();

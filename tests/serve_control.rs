@@ -68,6 +68,7 @@ async fn what_is_put_holds_is_listed_and_survives_a_restart() {
             .as_array()
             .expect("a list")
             .iter()
+            .filter(|rule| rule["builtIn"] != true)
             .map(|rule| rule["id"].as_str().expect("an id").to_owned())
             .collect()
     };
@@ -124,7 +125,9 @@ async fn an_incident_takes_results_back_and_its_end_restores_them() {
         (&json!(id), &json!("w7"), &json!(1_732_270_000_000_u64), None, &json!("its disk is full"))
     );
     assert_eq!(get(&whole, "/v1/incidents?project=app").await["incidents"], json!([]));
-    assert_eq!(get(&whole, "/v1/rules").await["rules"], json!([]), "an incident is no rule");
+    let rules = get(&whole, "/v1/rules").await;
+    let builtin = rules["rules"].as_array().expect("a list").iter().all(|rule| rule["builtIn"] == true);
+    assert!(builtin, "an incident is no rule: {rules}");
     let named = json!({ "project": "web", "to": 1_732_270_000_001_u64 });
     assert_eq!(put(&whole, "/v1/incidents/all?wait=applied", named).await.0, 200);
     assert_eq!(finished(&whole).await, 0, "whatever happened before the time");
@@ -411,10 +414,176 @@ async fn what_a_dry_run_says_is_what_the_rule_changes() {
     }
     // web: a and b; app: c, web has its own; b goes, a stays; nothing; c again, as it is another rule; a goes; nothing is left to go.
     assert_eq!(came_and_went, (5, 4), "every change but that of what is the same changed something");
-    let mask = json!({ "kind": "mask", "pattern": "x" });
-    let (status, said) = put(&whole, "/v1/rules/m?dry_run=true", mask).await;
-    assert_eq!((status, &said["code"]), (501, &json!("no_dry_run")), "{said}");
     let (status, said) = put(&whole, "/v1/rules/m?dry_run=maybe", rule("web", 1, 0)).await;
     assert_eq!((status, &said["field"]), (400, &json!("dry_run")), "{said}");
+    whole.end().await;
+}
+
+/// The rows of a view as objects.
+async fn objects(whole: &Whole, path: &str) -> Vec<serde_json::Map<String, Value>> {
+    let said = get(whole, path).await;
+    let names: Vec<String> = said["schema"]["columns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .map(|column| column[0].as_str().expect("a name").to_owned())
+        .collect();
+    let rows = said["rows"].as_array().expect("rows").iter();
+    rows.map(|row| names.iter().cloned().zip(row.as_array().expect("a row").iter().cloned()).collect()).collect()
+}
+
+/// Sends events of a run, one test each; the last is waited for.
+async fn results(whole: &Whole, run: &str, events: &[(&str, &str, u32, &str)]) {
+    for (index, (test, kind, attempt, message)) in events.iter().enumerate() {
+        let error = (*kind == "test_failed").then(|| json!({ "message": message }));
+        let event = json!({ "eventId": format!("{run}-{index}"), "eventType": kind, "streamId": run, "version": index + 1,
+            "correlationId": run, "timestamp": now_ms() - 1_000 + index as u64,
+            "data": { "testId": test, "attempt": attempt, "error": error },
+            "metadata": { "project": "web", "branch": "main", "commit": run } });
+        let (status, _, said) = ask(request(whole, Method::POST, "/v1/events?wait=admitted", &event.to_string())).await;
+        assert_eq!(status.as_u16(), 201, "{said}");
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after it");
+    u64::try_from(now.as_millis()).expect("small")
+}
+
+/// Asks until the rows of a view are as wanted: they move at whole seconds.
+async fn until<T>(whole: &Whole, path: &str, wanted: impl Fn(&[serde_json::Map<String, Value>]) -> Option<T>) -> T {
+    loop {
+        if let Some(found) = wanted(&objects(whole, path).await) {
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_flaky_rule_tells_the_verdicts_that_the_rule_then_gives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let failed = |test: &'static str, attempt| (test, "test_failed", attempt, "no");
+    let passed = |test: &'static str, attempt| (test, "test_passed", attempt, "");
+    results(&whole, "r1", &[failed("a", 1), passed("a", 2), failed("b", 1), failed("c", 1)]).await;
+    results(&whole, "r2", &[failed("b", 1), passed("a", 1), passed("c", 1)]).await;
+    let rows = "/v1/views/flaky_tests?project=web";
+    let states = |rows: &[serde_json::Map<String, Value>]| -> Vec<Value> {
+        rows.iter().map(|row| json!([row["test"], row["state"]])).collect()
+    };
+    let before = json!([["a", "flaky"], ["b", "healthy"], ["c", "healthy"]]);
+    until(&whole, rows, |rows| (json!(states(rows)) == before).then_some(())).await;
+    let rule = json!({ "kind": "flaky", "project": "web", "broken": 2, "passes": 1 });
+    let (status, said) = put(&whole, "/v1/rules/f?dry_run=true", rule.clone()).await;
+    assert_eq!(
+        (status, &said["view"], &said["over"]),
+        (200, &json!("flaky_tests"), &json!({ "view": "flaky_tests", "rows": 3 })),
+        "{said}"
+    );
+    assert_eq!(said["time"].as_u64().map(|time| time % 1_000), Some(0), "at a whole second: {said}");
+    let told = |name: &str| -> Vec<Value> {
+        said[name].as_array().expect("a list").iter().map(|row| json!([row[1], row[5], row[15]])).collect()
+    };
+    assert_eq!(told("go"), [json!(["a", "flaky", null]), json!(["b", "healthy", null]), json!(["c", "healthy", null])]);
+    assert_eq!(told("come"), [json!(["a", "fixed", "f"]), json!(["b", "broken", "f"]), json!(["c", "healthy", "f"])]);
+    assert_eq!(
+        get(&whole, "/v1/rules?project=web").await["rules"]
+            .as_array()
+            .map_or(0, |rules| rules.iter().filter(|rule| rule["kind"] == "flaky").count()),
+        0,
+        "nothing is put"
+    );
+    assert_eq!(put(&whole, "/v1/rules/f?wait=applied", rule).await.0, 200);
+    let after = json!([["a", "fixed"], ["b", "broken"], ["c", "healthy"]]);
+    until(&whole, rows, |rows| (json!(states(rows)) == after).then_some(())).await;
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_mask_tells_what_the_same_errors_become_when_they_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let long = format!("order north is lost {}", "x".repeat(2_000));
+    let failed = |test: &'static str, message| (test, "test_failed", 1, message);
+    let errors = [
+        failed("a", "order north is lost"),
+        failed("b", "order south is lost"),
+        failed("c", "no room"),
+        failed("d", &long),
+    ];
+    results(&whole, "r1", &errors).await;
+    let rows = "/v1/views/error_stream?project=web";
+    let fingerprints = |run: &'static str| {
+        move |rows: &[serde_json::Map<String, Value>]| -> Option<Vec<Value>> {
+            let mut of: Vec<_> = rows.iter().filter(|row| row["run"] == run).collect();
+            of.sort_by_key(|row| row["test"].to_string());
+            (of.len() == 4).then(|| of.iter().map(|row| row["error_fingerprint"].clone()).collect())
+        }
+    };
+    let was = until(&whole, rows, fingerprints("r1")).await;
+    let mask = json!({ "kind": "mask", "project": "web", "pattern": "order [a-z]+" });
+    let (status, said) = put(&whole, "/v1/rules/m?dry_run=true", mask.clone()).await;
+    assert_eq!((status, &said["view"]), (200, &json!("failure_patterns")), "{said}");
+    assert_eq!(said["over"], json!({ "view": "error_stream", "rows": 3, "cut": 1 }), "{said}");
+    let changed = said["changed"].as_array().expect("a list");
+    assert_eq!(changed.iter().map(|of| &of["from"]).collect::<Vec<_>>(), [&was[0], &was[1]], "{said}");
+    assert_eq!(said["come"][0]["pattern"], "% is lost", "{said}");
+    assert_eq!(said["go"].as_array().map(Vec::len), Some(2), "{said}");
+    assert_eq!(put(&whole, "/v1/rules/m?wait=applied", mask).await.0, 200);
+    results(&whole, "r2", &errors).await;
+    let is = until(&whole, rows, fingerprints("r2")).await;
+    assert_eq!((&is[0], &is[1], &is[2]), (&changed[0]["to"], &changed[1]["to"], &was[2]), "{said}");
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_that_there_is_no_room_for_the_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let mask = || json!({ "kind": "mask", "project": "web", "pattern": "a" });
+    for n in 0..64 {
+        let path = format!("/v1/rules/m{n}{}", if n == 63 { "?wait=applied" } else { "" });
+        assert!(put(&whole, &path, mask()).await.0 < 300);
+    }
+    let (status, said) = put(&whole, "/v1/rules/more?dry_run=true", mask()).await;
+    assert_eq!((status, said["code"].as_str()), (422, Some("rejected")), "{said}");
+    assert_eq!(said["error"], "there are 64 rules of kind mask already; remove one first");
+    assert_eq!(put(&whole, "/v1/rules/m7?dry_run=true", mask()).await.0, 200, "one that is there can be changed");
+    whole.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_rules_are_listed_with_what_holds_instead() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = start(folder.path()).await;
+    let listed = |path: &'static str| {
+        let whole = &whole;
+        async move {
+            let said = get(whole, path).await;
+            let rules = said["rules"].as_array().expect("a list").iter();
+            let builtin = rules.filter(|rule| rule["builtIn"] == true);
+            builtin.map(|rule| (rule["id"].as_str().expect("an id").to_owned(), rule.clone())).collect::<Vec<_>>()
+        }
+    };
+    let all = listed("/v1/rules").await;
+    let ids: Vec<&str> = all.iter().map(|(id, _)| id.as_str()).collect();
+    let known = ["success-rate", "error-rate", "new-failure", "silent-run", "coverage-drop"];
+    assert_eq!(ids, known.map(|id| format!("builtin:{id}")));
+    assert!(all.iter().all(|(_, rule)| rule["holds"] == true && rule["overriddenBy"] == json!([])));
+    let drop = &all[4].1;
+    assert_eq!((&drop["view"], &drop["filter"]["complete"]), (&json!("coverage_summary"), &json!(["true"])), "{drop}");
+    let off = |project: &str| json!({ "kind": "alert", "project": project, "disabled": true });
+    assert_eq!(put(&whole, "/v1/rules/builtin:silent-run?wait=applied", off("web")).await.0, 200);
+    assert_eq!(put(&whole, "/v1/rules/builtin:error-rate?wait=applied", off("")).await.0, 200);
+    for (path, silent, error) in [
+        ("/v1/rules", (json!(["web"]), true), (json!([""]), false)),
+        ("/v1/rules?project=web", (json!(["web"]), false), (json!([""]), false)),
+        ("/v1/rules?project=app", (json!([]), true), (json!([""]), false)),
+    ] {
+        let rules = listed(path).await;
+        let of = |index: usize| (rules[index].1["overriddenBy"].clone(), rules[index].1["holds"] == true);
+        assert_eq!((of(3), of(1)), (silent, error), "{path}");
+    }
     whole.end().await;
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub late_memory_ms: u64,
     /// Gap ranges kept a stream; above: conflict.
     pub stream_gaps: usize,
+    /// Withdrawals of a run that count; what comes above is refused.
+    pub withdrawn: usize,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Failure patterns shown a project.
@@ -97,6 +99,7 @@ impl Default for Config {
             event_id_memory_ms: DAY,
             late_memory_ms: 30 * DAY,
             stream_gaps: 64,
+            withdrawn: 100_000,
             rejects: 10_000,
             failure_patterns: 1_000,
             patterns_held: 16_384,

@@ -31,7 +31,8 @@ pub const RULES_MAX: usize = 1_000;
 pub const MASKS_MAX: usize = 64;
 
 /// How many rules of a kind a project may have.
-const fn rules_max(kind: ControlKind) -> usize {
+#[must_use]
+pub const fn rules_max(kind: ControlKind) -> usize {
     match kind {
         ControlKind::Mask => MASKS_MAX,
         _ => RULES_MAX,

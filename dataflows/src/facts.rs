@@ -61,6 +61,10 @@ pub struct Failure {
     pub kind: Text,
     /// The message, at most 1 KiB.
     pub message: Text,
+    /// Whether a type before the message was taken off before it was made the pattern.
+    pub typed: bool,
+    /// The first frame of the project's own code, as it is hashed; empty when unknown.
+    pub frame: Text,
     /// The event that said so.
     pub event: Text,
     /// Its stream.

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use weir_schemas::id::Id;
-use weir_schemas::limits::cut;
+use weir_schemas::limits::{CUT_MARK, cut};
 use weir_schemas::outcome::Outcome;
 
 /// The version of the rules.
@@ -59,6 +59,12 @@ pub fn failure(error: &ErrorText, outcome: Outcome, masks: &[&Regex]) -> Failure
     Bounds::default().failure(error, outcome, masks)
 }
 
+/// What a failure that is kept would be recognised by under other masks; nothing when its message was cut.
+#[must_use]
+pub fn again(failure: &Failure, outcome: Outcome, masks: &[&Regex]) -> Option<Failure> {
+    Bounds::default().again(failure, outcome, masks)
+}
+
 impl Bounds {
     /// Recognises a failure; of which event it is the caller says.
     #[must_use]
@@ -70,28 +76,45 @@ impl Bounds {
         let found =
             lines.first().and_then(|line| split_kind(line)).map(|(kind, rest)| (kind.to_owned(), rest.to_owned()));
         let stated = error.kind.as_deref().map(str::trim).filter(|kind| !kind.is_empty()).map(last_name);
-        let kind = match (stated, found) {
-            (Some(stated), Some((found, rest))) if stated == last_name(&found) => {
-                lines[0] = rest;
-                masked(stated)
-            }
-            (Some(stated), _) => masked(stated),
-            (None, Some((found, rest))) => {
-                lines[0] = rest;
-                masked(last_name(&found))
-            }
-            (None, None) => String::new(),
+        let (kind, rest) = match (stated, found) {
+            (Some(stated), Some((found, rest))) if stated == last_name(&found) => (masked(stated), Some(rest)),
+            (Some(stated), _) => (masked(stated), None),
+            (None, Some((found, rest))) => (masked(last_name(&found)), Some(rest)),
+            (None, None) => (String::new(), None),
         };
+        let typed = rest.is_some();
+        rest.into_iter().for_each(|rest| lines[0] = rest);
         let frame = frame::first_project_frame(head(stack, self.text_bytes).lines().take(self.stack_lines));
         let frame = frame.or(text.frame).map(|frame| masked(&frame)).unwrap_or_default();
-        let pattern = pattern(&lines, self.pattern_bytes, masks);
+        let (kind, frame) = (Text::from(kind), Text::from(frame));
+        let message = Text::from(&*cut(message, self.message_bytes));
+        self.recognised(Failure { kind, frame, typed, message, ..Failure::default() }, &lines, outcome, masks)
+    }
+
+    /// What a failure that is kept would be recognised by under other masks; nothing when its message was cut.
+    #[must_use]
+    pub fn again(&self, failure: &Failure, outcome: Outcome, masks: &[&Regex]) -> Option<Failure> {
+        if failure.message.ends_with(CUT_MARK) {
+            return None;
+        }
+        let mut lines = read(&failure.message).lines;
+        if failure.typed
+            && let Some(line) = lines.first_mut()
+            && let Some((_, rest)) = split_kind(line)
+        {
+            *line = rest.to_owned();
+        }
+        Some(self.recognised(failure.clone(), &lines, outcome, masks))
+    }
+
+    /// A failure with its pattern and fingerprint.
+    fn recognised(&self, failure: Failure, lines: &[String], outcome: Outcome, masks: &[&Regex]) -> Failure {
+        let (kind, pattern) = (&failure.kind, pattern(lines, self.pattern_bytes, masks));
         let pattern = if pattern.is_empty() && kind.is_empty() { outcome.as_str().to_owned() } else { pattern };
         Failure {
-            fingerprint: hash(&kind, &pattern, &frame),
-            pattern: Text::from(if pattern.is_empty() { &*kind } else { &*pattern }),
-            kind: Text::from(kind.as_str()),
-            message: Text::from(&*cut(message, self.message_bytes)),
-            ..Failure::default()
+            fingerprint: hash(kind, &pattern, &failure.frame),
+            pattern: if pattern.is_empty() { Text::clone(kind) } else { Text::from(pattern) },
+            ..failure
         }
     }
 }
@@ -324,6 +347,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_kept_of_a_failure_is_recognised_as_the_whole_was(
+            message in "((Uncaught )?(java.io.)?(IO1?Error|Timeout): )?[ -~ä\\n\u{1b}]{0,80}(at com.acme.Cart.add\\(Cart.java:1\\)\n)?",
+            kind in prop::option::of("(java.io.)?(IO1?Error|Timeout| )"),
+            stack in prop::option::of("(Some2?Error: [a-z \\n]{0,20})?\n(\tat org.junit.X.y\\(X.java:1\\)\n)?(\tat com.acme.Cart.[a-c]\\(Cart.java:1\\)\n)?"),
+            outcome in prop::sample::select(vec![Outcome::Failed, Outcome::Timeout]),
+            earlier in prop::option::of("[a-d]{1,2}"), later in prop::option::of("[a-d]{1,2}|e|o+|[a-zA-Z]+"),
+        ) {
+            let error = ErrorText {
+                message: Text::from(message),
+                kind: kind.map(Text::from),
+                stack: stack.map(Text::from),
+                ..ErrorText::default()
+            };
+            let [earlier, later] = [earlier, later].map(|mask| mask.map(|mask| rules::compile(&mask).expect("compiles")));
+            let of = |mask: &Option<Regex>| failure(&error, outcome, &mask.iter().collect::<Vec<_>>());
+            let kept = again(&of(&earlier), outcome, &later.iter().collect::<Vec<_>>());
+            prop_assert_eq!(kept, Some(of(&later)));
+        }
+
         #[test]
         fn any_text_is_recognised_and_numbers_do_not_matter(
             text in "[ -~äß\\n\\t\u{1b}]{0,300}", one in 0u32..100_000, other in 0u32..100_000,

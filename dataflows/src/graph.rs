@@ -1,14 +1,16 @@
 //! The dataflow as a whole: what feeds it, what is wired to what, and what comes out.
 //!
 //! Contract: [`build`] is called once on every worker of the cluster, with the same configuration. Feed each record once,
-//! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all four inputs together past a
-//! tick when it is closed and bound. Frames arrive at the sink of worker 0.
+//! on any worker, at its tick; say the bound ticks of this process on `commits`; advance all inputs together past a
+//! tick when it is closed and bound. Frames arrive at the sink of worker 0. Questions go in by an input of their own, which is
+//! not bound and changes nothing that is shown (`dry_run`); it is advanced with the others.
 
 use crate::admission::admit;
 use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
 use crate::control::ControlInput;
+use crate::dry_run::{Answer, Question};
 use crate::durations::durations;
 use crate::facts::PhaseChange;
 use crate::fork::fork;
@@ -26,12 +28,14 @@ use crate::views::{
     alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects, run_progress,
     suite_progress, user_activity,
 };
+use crate::withdrawals;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
+use weir_schemas::control::ControlKind;
 use weir_schemas::view::{
     ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING,
     PERFORMANCE, REJECTS, RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
@@ -45,6 +49,8 @@ pub struct Inputs {
     pub silence: InputHandle<u64, CapacityContainerBuilder<Updates<bool>>>,
     /// What people say, each record at its tick, with difference +1; fed on any worker.
     pub control: InputHandle<u64, CapacityContainerBuilder<Updates<ControlInput>>>,
+    /// What is asked, each at a tick that is still open, with difference +1; fed on any worker.
+    pub questions: InputHandle<u64, CapacityContainerBuilder<Updates<Question>>>,
     /// The bound ticks, each sent at its own time, once its binding is durable; then advanced past it.
     pub commits: InputHandle<u64, CapacityContainerBuilder<Vec<u64>>>,
 }
@@ -56,12 +62,31 @@ pub fn build(worker: &mut Worker, config: &Config, sink: Sink) -> Inputs {
         let (events, event_stream) = scope.new_input::<Updates<Input>>();
         let (silence, silence_stream) = scope.new_input::<Updates<bool>>();
         let (control, control_stream) = scope.new_input::<Updates<ControlInput>>();
+        let (questions, question_stream) = scope.new_input::<Updates<Question>>();
         let (commits, commit_stream) = scope.new_input::<Vec<u64>>();
         let cx = Context { scope, config };
-        let (outputs, refusals) = render(&cx, event_stream, silence_stream, control_stream);
-        outputs.release(refusals, commit_stream, sink);
-        Inputs { events, silence, control, commits }
+        let asked = asked(&cx, question_stream);
+        let (outputs, refusals, answers) = render(&cx, event_stream, silence_stream, control_stream, asked);
+        outputs.release(refusals, answers, commit_stream, sink);
+        Inputs { events, silence, control, questions, commits }
     })
+}
+
+/// Questions of each kind of rule, to every worker.
+struct AskedOf<'s> {
+    flaky: Collection<'s, Question>,
+    masks: Collection<'s, Question>,
+}
+
+fn asked<'s>(cx: &Context<'s>, questions: Collection<'s, Question>) -> AskedOf<'s> {
+    let peers = cx.scope.peers() as u64;
+    let of = |kind: ControlKind| {
+        questions.clone().flat_map(move |(question, time, diff)| {
+            let peers = if question.record.change.kind() == kind { peers } else { 0 };
+            (0..peers).map(move |peer| (Question { peer, ..question.clone() }, time, diff))
+        })
+    };
+    AskedOf { flaky: of(ControlKind::Flaky), masks: of(ControlKind::Mask) }
 }
 
 /// Admission, the lives of runs, the results, and every view on top of them.
@@ -70,7 +95,8 @@ fn render<'s>(
     events: Collection<'s, Input>,
     silence: Collection<'s, bool>,
     control: Collection<'s, ControlInput>,
-) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>) {
+    asked: AskedOf<'s>,
+) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>, Collection<'s, Answer>) {
     let config = &*cx.config;
     let control = crate::control::control(config, control);
     let (admitted, notes) = admit(config, events);
@@ -88,15 +114,21 @@ fn render<'s>(
         Input::Refused(refusal) => Some(Arc::clone(refusal)),
         Input::Event(_) => None,
     });
+    let (passed, taken_back) = fork("TakenBack", passed, withdrawals::event_that_withdraws);
+    let withdrawals = withdrawals::withdrawals(config, taken_back, phases.clone());
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
     let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
     let (passed, measures) = fork("PerformanceEvents", passed, performance::measures::event_of_performance);
     let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
-    let failures_of_runs = run_failures(config, run_events, phases.clone(), control.rules.clone());
-    let results = results(config, passed, phases.clone(), control.rules.clone());
+    let of_events = withdrawals.of_events;
+    let coverage_events = coverage_events.concat(of_events.clone());
+    let measures = measures.concat(withdrawals.events.clone());
+    let failures_of_runs = run_failures(config, run_events.concat(of_events), phases.clone(), control.rules.clone());
+    let results = results(config, passed, withdrawals.events, phases.clone(), control.rules.clone());
     let (coverage, coverage_summary) =
         coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
     let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
+    let refusals = refusals.concat(withdrawals.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
@@ -112,12 +144,15 @@ fn render<'s>(
 
     let (mut outputs, mut watched) = (Outputs::new(), Taps::default());
     outputs.add(&RULES, control.rows);
-    outputs.add(&ERROR_STREAM, error_stream::render(cx, failures.clone(), control.rules.clone()));
+    let (errors, of_masks) = error_stream::render(cx, failures.clone(), control.rules.clone(), asked.masks);
+    outputs.add(&ERROR_STREAM, errors);
     let facts_by_test = by_test(facts.clone());
     let durations = durations(cx, facts_by_test.clone());
-    outputs.add(&SLOW_TESTS, durations.rows);
+    outputs.add(&SLOW_TESTS, watched.tap(&SLOW_TESTS, durations.rows));
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
-    outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, of_phases, of_rules));
+    let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
+    let (flaky, of_flaky_rules) = flaky_tests::render(cx, of_tests, asked.flaky);
+    outputs.add(&FLAKY_TESTS, watched.tap(&FLAKY_TESTS, flaky));
     outputs.add(&COVERAGE, coverage);
     outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
     outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows));
@@ -132,5 +167,5 @@ fn render<'s>(
     let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(missing_of_suites);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
     outputs.add(&ALERTS, alerts::render(cx, watched, control.rules, silence));
-    (outputs, refusals)
+    (outputs, refusals, of_masks.concat(of_flaky_rules))
 }

@@ -101,7 +101,7 @@ pub fn keyed<'s, M, P>(
     input: Collection<'s, M::Input>,
     pact: P,
     until: u64,
-    mut machine: M,
+    machine: M,
 ) -> Collection<'s, M::Output>
 where
     M: Machine,
@@ -112,56 +112,88 @@ where
     let (output, results) = builder.new_output::<Updates<M::Output>>();
     let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
     builder.build(move |_capabilities| {
-        let mut pending: BTreeMap<u64, Vec<(M::Input, i64)>> = BTreeMap::new();
-        let mut wake: BTreeSet<u64> = BTreeSet::new();
-        let mut held: Option<Capability<u64>> = None;
-        // The buffer of a time that was run is the buffer of the next one to come.
-        let (mut spare, mut out, mut container) = (Vec::new(), Vec::new(), Vec::new());
-        let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
+        let mut running = Running::new(machine, until);
         move |frontiers| {
             input.for_each(|capability, data| {
-                put_by(data, &mut pending, &mut spare);
-                let Some(least) = capability.least().copied() else { return };
-                if held.as_ref().is_none_or(|held| held.time() > &least) {
-                    held = capability.retain_least(0);
-                }
+                let least = capability.least().copied();
+                running.take(data, least, || capability.retain_least(0));
             });
             let upper = frontiers[0].frontier().first().copied(); // None: the input is closed.
             let mut output = output.activate();
-            while let Some(next) = earliest(&pending, &wake) {
-                if next >= until {
-                    pending.clear();
-                    wake.clear();
-                    break;
-                }
-                let held = held.as_mut().expect("whatever is pending came with a capability that is still held");
-                if held.time() < &next {
-                    held.downgrade(&next);
-                }
-                if upper.is_some_and(|upper| upper <= next) {
-                    return;
-                }
-                let mut data = pending.remove(&next).unwrap_or_else(|| std::mem::take(&mut spare));
-                #[cfg(test)]
-                restarts::restart(&mut machine, next, &mut wake);
-                wake.remove(&next);
-                let came = data.len();
-                machine.step(&mut data, &mut Step { now: next, out: &mut out, wake: &mut wake });
-                reuse(&mut data, came);
-                spare = data;
-                let (made, mut updates) = (out.len(), out.drain(..));
-                while updates.len() > 0 {
-                    container.extend(updates.by_ref().take(container_updates));
-                    output.session(&*held).give_container(&mut container);
-                    container.clear();
-                }
-                drop(updates);
-                reuse(&mut out, made);
-            }
-            held = None; // Nothing is pending: hold nothing.
+            running.run(upper, |held, container| output.session(held).give_container(container));
         }
     });
     results
+}
+
+/// A machine at work.
+struct Running<M: Machine> {
+    machine: M,
+    until: u64,
+    pending: BTreeMap<u64, Vec<(M::Input, i64)>>,
+    wake: BTreeSet<u64>,
+    held: Option<Capability<u64>>,
+    /// The buffer of a time that was run is the buffer of the next one to come.
+    spare: Vec<(M::Input, i64)>,
+    out: Updates<M::Output>,
+    container: Updates<M::Output>,
+}
+
+impl<M: Machine> Running<M> {
+    fn new(machine: M, until: u64) -> Self {
+        let (pending, wake, spare, out, container) = Default::default();
+        Running { machine, until, pending, wake, held: None, spare, out, container }
+    }
+
+    /// Puts by what came; `least` is the earliest time that its capability, which `retain` gives, is good for.
+    fn take(
+        &mut self,
+        data: &mut Updates<M::Input>,
+        least: Option<u64>,
+        retain: impl FnOnce() -> Option<Capability<u64>>,
+    ) {
+        put_by(data, &mut self.pending, &mut self.spare);
+        let Some(least) = least else { return };
+        if self.held.as_ref().is_none_or(|held| held.time() > &least) {
+            self.held = retain();
+        }
+    }
+
+    /// Runs every time before `upper`, all of them where there is none, and sends what comes out of it.
+    fn run(&mut self, upper: Option<u64>, mut send: impl FnMut(&Capability<u64>, &mut Updates<M::Output>)) {
+        let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
+        while let Some(next) = earliest(&self.pending, &self.wake) {
+            if next >= self.until {
+                self.pending.clear();
+                self.wake.clear();
+                break;
+            }
+            let held = self.held.as_mut().expect("whatever is pending came with a capability that is still held");
+            if held.time() < &next {
+                held.downgrade(&next);
+            }
+            if upper.is_some_and(|upper| upper <= next) {
+                return;
+            }
+            let mut data = self.pending.remove(&next).unwrap_or_else(|| std::mem::take(&mut self.spare));
+            #[cfg(test)]
+            restarts::restart(&mut self.machine, next, &mut self.wake);
+            self.wake.remove(&next);
+            let came = data.len();
+            self.machine.step(&mut data, &mut Step { now: next, out: &mut self.out, wake: &mut self.wake });
+            reuse(&mut data, came);
+            self.spare = data;
+            let (made, mut updates) = (self.out.len(), self.out.drain(..));
+            while updates.len() > 0 {
+                self.container.extend(updates.by_ref().take(container_updates));
+                send(held, &mut self.container);
+                self.container.clear();
+            }
+            drop(updates);
+            reuse(&mut self.out, made);
+        }
+        self.held = None; // Nothing is pending: hold nothing.
+    }
 }
 
 /// Puts updates by for their times; the first time that is new takes the spare buffer.
@@ -192,5 +224,8 @@ fn earliest<T>(pending: &BTreeMap<u64, T>, wake: &BTreeSet<u64>) -> Option<u64> 
     }
 }
 
+mod asked;
 #[cfg(test)]
 mod restarts;
+
+pub use asked::{Asked, keyed_asked};

@@ -19,6 +19,7 @@ pub mod config;
 pub mod context;
 pub mod control;
 pub mod departed;
+pub mod dry_run;
 pub mod durations;
 pub mod facts;
 pub mod fingerprint;
@@ -40,5 +41,6 @@ pub mod sums;
 pub mod top_k;
 pub mod views;
 pub mod window;
+pub mod withdrawals;
 
 pub use config::Config;

@@ -11,10 +11,12 @@
 //! # Cost
 //! Two hashes an update on its worker; a sort by the key's hash on worker 0, which touches no row.
 
+use crate::dry_run::Answer;
 use crate::facts::Rows;
 use crate::input::{Position, Refusal, RejectKind};
 use crate::keyed::{Collection, put_by, reuse};
 use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::dataflow::Stream;
@@ -34,6 +36,8 @@ pub struct Released {
     pub frame: Frame,
     /// What was not accepted in the frame's span, for whoever waits for a verdict.
     pub refusals: Vec<Verdict>,
+    /// Answers to what was asked, each with the time that it is of, for whoever waits for one.
+    pub answers: Vec<(u64, Answer)>,
 }
 
 /// The verdict on a record that was not accepted.
@@ -87,7 +91,13 @@ impl<'s> Outputs<'s> {
     }
 
     /// Releases everything to `sink`.
-    pub fn release(self, refusals: Collection<'s, Arc<Refusal>>, commits: Stream<'s, u64, Vec<u64>>, mut sink: Sink) {
+    pub fn release(
+        self,
+        refusals: Collection<'s, Arc<Refusal>>,
+        answers: Collection<'s, Answer>,
+        commits: Stream<'s, u64, Vec<u64>>,
+        mut sink: Sink,
+    ) {
         let scope = commits.scope();
         let rows = scope.concatenate(self.0);
         let verdicts = refusals.map(|(refusal, time, _)| {
@@ -101,6 +111,7 @@ impl<'s> Outputs<'s> {
         let mut builder = OperatorBuilder::new("Release".to_owned(), scope);
         let mut rows = builder.new_input(rows, Exchange::new(|_: &(Outgoing, u64, i64)| 0));
         let mut verdicts = builder.new_input(verdicts, Exchange::new(|_: &(Verdict, u64, i64)| 0));
+        let mut answers = builder.new_input(answers, Exchange::new(|_: &(Answer, u64, i64)| 0));
         let mut commits = builder.new_input(commits, Exchange::new(|_: &u64| 0));
         let idle = scope.index() != 0;
         builder.build(move |_capabilities| {
@@ -112,6 +123,7 @@ impl<'s> Outputs<'s> {
                         cutter.verdicts.entry(time).or_default().push(verdict);
                     }
                 });
+                answers.for_each(|_, data| data.drain(..).for_each(|(answer, time, _)| cutter.answer(answer, time)));
                 commits.for_each(|_, data| cutter.bound.extend(data.drain(..)));
                 if idle {
                     return;
@@ -136,12 +148,24 @@ struct Cutter {
     /// The updates of a frame by view, while it is made; empty in between.
     by_view: Vec<Vec<(Outgoing, i64)>>,
     verdicts: BTreeMap<u64, Vec<Verdict>>,
+    /// By time and question, as far as workers have told.
+    answers: BTreeMap<(u64, u64), Answer>,
     bound: BTreeSet<u64>,
     digests: Vec<Digest>,
     lower: u64,
 }
 
 impl Cutter {
+    /// Takes in what a worker answers.
+    fn answer(&mut self, answer: Answer, time: u64) {
+        match self.answers.entry((time, answer.id)) {
+            Entry::Vacant(first) => {
+                first.insert(answer);
+            }
+            Entry::Occupied(mut known) => known.get_mut().add(answer),
+        }
+    }
+
     /// Releases every frame that ends before `upper`.
     fn cut(&mut self, upper: u64, sink: &mut Sink) {
         while let Some(end) = self.next_end().filter(|end| *end < upper) {
@@ -150,8 +174,13 @@ impl Cutter {
             let later = self.verdicts.split_off(&(end + 1));
             let mut refusals: Vec<_> = std::mem::replace(&mut self.verdicts, later).into_values().flatten().collect();
             refusals.sort_unstable();
+            let later = self.answers.split_off(&(end + 1, 0));
+            let answers = std::mem::replace(&mut self.answers, later).into_iter().map(|((time, _), mut answer)| {
+                answer.settle();
+                (time, answer)
+            });
             self.lower = end;
-            sink(Released { frame, refusals });
+            sink(Released { frame, refusals, answers: answers.collect() });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Failures of a run itself: a setup, an error or a timeout that names no test.
 //!
-//! Contract: takes such events that passed the gate, withdrawals by event id, phases, incidents and masks. Each failure is a fact
+//! Contract: takes such events that passed the gate, withdrawals by event id that count, phases, incidents and masks. Each failure is a fact
 //! without a test and of attempt 0, which goes where errors are shown, and is counted for its run while it counts: a withdrawal
 //! or an incident takes both back, and the end of the incident brings them back. Of two events of one name in a stream the first
 //! holds.
@@ -70,19 +70,18 @@ enum RunFailureInput {
     Rule(Rule),
 }
 
-/// The event, if it is about a run's own failures: one of them, or a withdrawal by event id.
+/// The event, if it is one of a run's own failures.
 #[must_use]
 pub fn event_of_run(input: &Input) -> Option<Arc<Event>> {
     let Input::Event(event) = input else { return None };
     match event.kind {
         EventType::SetupFailed | EventType::TestError | EventType::TimeoutOccurred if event.test().is_none() => {}
-        EventType::ResultWithdrawn if matches!(event.withdrawal(), Some(Withdraws::Event(_))) => {}
         _ => return None,
     }
     Some(Arc::clone(event))
 }
 
-/// Keeps the failures, distributed by run.
+/// Keeps the failures, distributed by run. `events`: those of [`event_of_run`], and withdrawals by event id that count.
 pub fn run_failures<'s>(
     config: &Config,
     events: Collection<'s, Arc<Event>>,
@@ -124,7 +123,7 @@ type Name = (Id, Id);
 #[derive(Clone, Debug, Default)]
 struct Run {
     failures: BTreeMap<Name, Held>,
-    /// Event ids that were withdrawn, before they came or after.
+    /// Event ids that were withdrawn, before they came or after; so many as count.
     withdrawn: BTreeSet<Id>,
 }
 

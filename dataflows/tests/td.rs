@@ -63,7 +63,7 @@ fn ticks(blocks: &[Block<'_>]) -> Vec<Tick> {
                 at,
                 inputs: std::mem::take(&mut waiting),
                 control: std::mem::take(&mut said),
-                paused: None,
+                ..Tick::default()
             });
         }
     }

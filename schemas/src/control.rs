@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(
             alert(|rule| rule.view = "test_results".to_owned()),
             "view: alerts do not look at test_results; they can look at run_progress, suite_progress, live_metrics, \
-             coverage_summary, failure_patterns, missing, user_activity"
+             coverage_summary, failure_patterns, missing, user_activity, slow_tests, flaky_tests"
         );
         assert_eq!(alert(|rule| rule.clear = Some(85.0)), "clear: the alert would go back while its condition holds");
         assert_eq!(alert(|rule| rule.for_ms = 604_800_001), "forMs: 604800001: at most 604800000 are allowed");

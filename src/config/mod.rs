@@ -105,6 +105,7 @@ impl Config {
             performance_scopes: engine.performance_scopes,
             flaky_tests: engine.flaky_tests,
             flaky_memory_ms: engine.flaky_memory.ms(),
+            withdrawn: engine.withdrawn,
             rejects: engine.rejects,
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             ..weir_dataflows::Config::default()

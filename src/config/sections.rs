@@ -148,6 +148,8 @@ pub struct Engine {
     pub slow_tests_held: usize,
     /// Durations of tests are remembered for so long, in whole sevenths of it.
     pub duration_memory: Period,
+    /// Withdrawals of a run that count; more are rejected.
+    pub withdrawn: usize,
     /// Rejects kept as rows.
     pub rejects: usize,
     /// Records in the log that wait for their tick, at most; above: 429 with Retry-After.
@@ -182,6 +184,7 @@ impl Default for Engine {
             slow_tests: 500,
             slow_tests_held: 500_000,
             duration_memory: Period::from_days(7),
+            withdrawn: 100_000,
             rejects: 10_000,
             max_behind: 500_000,
         }

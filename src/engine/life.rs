@@ -22,6 +22,7 @@ use super::tail::Tail;
 use super::workers::{self, Lanes, Setup};
 use super::{EngineConfig, EngineError, FrameSink};
 use crate::log::{Log, NewRecord};
+use crate::questions::Questions;
 use crate::status::{Phase, Status};
 use crate::verdicts::Verdicts;
 use crossbeam_channel::bounded;
@@ -40,6 +41,7 @@ pub(super) struct Life {
     pub(super) sink: Arc<dyn FrameSink>,
     pub(super) status: Status,
     pub(super) verdicts: Arc<Verdicts>,
+    pub(super) questions: Arc<Questions>,
 }
 
 /// What was started and is waited for at the end.
@@ -95,7 +97,7 @@ impl Life {
         let reading = self.measure(&bound.offsets);
         self.sink.live();
         self.status.update(|status| status.phase = Phase::Live);
-        let Life { control, config, sources, bindings, status, .. } = self;
+        let Life { control, config, sources, bindings, status, questions, .. } = self;
         let tail = Tail {
             control: Arc::clone(&control),
             bindings: Arc::clone(&bindings),
@@ -105,7 +107,8 @@ impl Life {
             lanes: lanes.clone(),
         };
         started.threads.push(spawn("engine-bindings", move || tail.run())?);
-        Sequencer { control, config, sources, bindings, incarnation, lanes, ledger, status, reading }.live(bound)
+        Sequencer { control, config, sources, bindings, incarnation, lanes, ledger, status, reading, questions }
+            .live(bound)
     }
 
     /// Lets the status tell how far behind the log we are, from here on.
@@ -187,6 +190,7 @@ impl Life {
             sink: Arc::clone(&self.sink),
             status: self.status.clone(),
             verdicts: Arc::clone(&self.verdicts),
+            questions: Arc::clone(&self.questions),
         };
         started.threads.push(spawn("engine-output", move || output.run(&released_out))?);
         Ok(lanes)

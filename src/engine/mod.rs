@@ -47,6 +47,7 @@ pub use clock::{GRAIN_MS, SystemTimeSource, TimeSource};
 pub use error::EngineError;
 
 use crate::log::Log;
+use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::verdicts::Verdicts;
@@ -154,14 +155,14 @@ pub fn start(
     logs: Logs,
     sink: Arc<dyn FrameSink>,
     status: Status,
-    verdicts: Arc<Verdicts>,
+    (verdicts, questions): (Arc<Verdicts>, Arc<Questions>),
     shutdown: Shutdown,
 ) -> Result<EngineHandle, EngineError> {
     let control = Arc::new(Control::new(shutdown, config.workers.max(1)));
     let sources = Arc::new(Sources::new(&logs, &config.dataflow.topics)?);
     life::check(&*logs.bindings)?;
     let Logs { bindings, .. } = logs;
-    let life = Life { control: Arc::clone(&control), config, sources, bindings, sink, status, verdicts };
+    let life = Life { control: Arc::clone(&control), config, sources, bindings, sink, status, verdicts, questions };
     let life = control::spawn("engine-sequencer", move || life.run())?;
     Ok(EngineHandle { control, life })
 }

@@ -13,6 +13,7 @@ use super::ledger::{Ledger, Settled, to_f64};
 use super::sources::Sources;
 use super::{EngineError, FrameSink};
 use crate::log::{Log, NewRecord, Position};
+use crate::questions::Questions;
 use crate::status::Status;
 use crate::verdicts::{Verdict, Verdicts};
 use crossbeam_channel::Receiver;
@@ -36,6 +37,7 @@ pub(super) struct Output {
     pub(super) sink: Arc<dyn FrameSink>,
     pub(super) status: Status,
     pub(super) verdicts: Arc<Verdicts>,
+    pub(super) questions: Arc<Questions>,
 }
 
 impl Output {
@@ -51,7 +53,7 @@ impl Output {
     }
 
     fn hand_on(&self, released: Released) -> Result<(), EngineError> {
-        let Released { frame, refusals } = released;
+        let Released { frame, refusals, answers } = released;
         let minute = self.digests.lock().unwrap_or_else(PoisonError::into_inner).frame(&frame)?;
         if let Some((tick, views)) = minute {
             self.record(tick, views);
@@ -63,6 +65,7 @@ impl Output {
         self.sink.frame(frame);
         let settled = self.ledger.release(upper);
         self.decide(upper, refusals, &settled);
+        answers.into_iter().for_each(|(time, answer)| self.questions.answered(time, answer));
         self.status.update(|status| status.time = upper);
         measure(upper, &settled);
         Ok(())

@@ -27,6 +27,7 @@ use super::sources::{SourceReader, Sources};
 use super::workers::{Lanes, Work};
 use super::{EngineConfig, EngineError};
 use crate::log::{AppendError, Commit, Log, NewRecord, Record};
+use crate::questions::Questions;
 use crate::status::{Phase, Status};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub(super) struct Sequencer {
     pub(super) ledger: Arc<Ledger>,
     pub(super) status: Status,
     pub(super) reading: Arc<Reading>,
+    pub(super) questions: Arc<Questions>,
 }
 
 /// The batch that is open.
@@ -274,6 +276,7 @@ impl Sequencer {
         self.ledger.enter(Closed { tick, records, bytes, ends, appended_at, closed_at: Instant::now() });
         live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });
         self.lanes.all(&Work::Close { tick, standing: change, live: true })?;
+        self.ask(tick)?;
         self.lanes.all(&Work::Advance(tick + 1))?;
         metrics::counter!("weir_engine_ticks_total").increment(1);
         metrics::counter!("weir_engine_records_total").increment(records);
@@ -289,6 +292,14 @@ impl Sequencer {
             changed
         });
         Ok(())
+    }
+
+    /// Hands on what was asked since the last tick.
+    fn ask(&self, tick: u64) -> Result<(), EngineError> {
+        match self.questions.take() {
+            questions if questions.is_empty() => Ok(()),
+            questions => self.lanes.ask(tick, questions),
+        }
     }
 
     /// Waits until the binding on its way is durable.

@@ -23,6 +23,7 @@ use timely::execute::execute;
 use timely::worker::Worker;
 use timely::{WorkerConfig, communication::WorkerGuards};
 use weir_dataflows::Config;
+use weir_dataflows::dry_run::Question;
 use weir_dataflows::graph::{Inputs, build};
 use weir_dataflows::output::Released;
 
@@ -50,6 +51,13 @@ pub(super) enum Work {
         /// Whether it is minted now, and not read from the past.
         live: bool,
     },
+    /// These questions are asked at this tick; told to one worker.
+    Ask {
+        /// The tick.
+        tick: u64,
+        /// They.
+        questions: Vec<Question>,
+    },
     /// Nothing more comes before this time.
     Advance(u64),
     /// These ticks are bound and count, ascending.
@@ -73,6 +81,11 @@ impl Lanes {
             self.next = (self.next + 1) % self.lanes.len();
         }
         Ok(())
+    }
+
+    /// Asks at a tick that is still open.
+    pub(super) fn ask(&self, tick: u64, questions: Vec<Question>) -> Result<(), EngineError> {
+        self.send(0, Work::Ask { tick, questions })
     }
 
     /// Tells every worker.
@@ -188,10 +201,14 @@ impl State {
                     self.inputs.silence.send((standing, tick, 1));
                 }
             }
+            Work::Ask { tick, questions } => {
+                questions.into_iter().for_each(|question| self.inputs.questions.send((question, tick, 1)));
+            }
             Work::Advance(time) => {
                 self.inputs.events.advance_to(time);
                 self.inputs.silence.advance_to(time);
                 self.inputs.control.advance_to(time);
+                self.inputs.questions.advance_to(time);
             }
             Work::Commit(ticks) => {
                 let Some(last) = ticks.last() else { return };

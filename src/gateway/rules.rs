@@ -3,7 +3,9 @@
 //! Contract: `GET /v1/rules?project=` answers `{"epoch", "time", "rules": […]}` with the alert, flaky and mask rules that hold
 //! at `time`, those for all projects too when a project is named; `GET /v1/incidents?project=` the same of incidents. Each has
 //! `id`, `kind`, `project`, the fields that were put, `saidAt`, `saidBy` where known, and `since`, the tick from which on it
-//! holds. They are rows of the view `rules`, in the order of its keys.
+//! holds. They are rows of the view `rules`, in the order of its keys. After them the alert rules come that are there without anybody
+//! having put them: `builtIn` is true, `overriddenBy` lists the projects in which a rule of the same id holds instead (the empty
+//! one: in all of them), of those that were asked for, and `holds` says whether it does anywhere among these.
 
 use crate::gateway::Gateway;
 use crate::gateway::auth::Role;
@@ -16,6 +18,7 @@ use axum::extract::{Query as Parameters, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use weir_schemas::control::{AlertRule, builtin};
 use weir_schemas::row;
 use weir_schemas::row::Row;
 use weir_schemas::view::RULES;
@@ -31,7 +34,34 @@ pub(crate) async fn rules(
     gateway.admit(&headers, Role::Read)?;
     // A rule for all projects is one of each project.
     let projects = project(pairs)?.map(|project| vec![project, String::new()]);
-    held(&gateway, "rules", &["alert", "flaky", "mask"], projects).await
+    let mut said = held(&gateway, "rules", &["alert", "flaky", "mask"], projects.clone()).await?;
+    if let Some(rules) = said["rules"].as_array_mut() {
+        let builtin: Vec<Value> =
+            builtin::alerts().iter().map(|(id, rule)| of_builtin(id, rule, rules, projects.as_deref())).collect();
+        rules.extend(builtin);
+    }
+    Ok(Json(said))
+}
+
+/// A built-in rule, with what holds instead of it.
+fn of_builtin(id: &str, rule: &AlertRule, said: &[Value], projects: Option<&[String]>) -> Value {
+    let same = said.iter().filter(|rule| rule["kind"] == "alert" && rule["id"] == id);
+    let by: Vec<&str> = same.filter_map(|rule| rule["project"].as_str()).collect();
+    let everywhere = by.contains(&"") || projects.into_iter().flatten().any(|project| by.contains(&project.as_str()));
+    let mut fields = match serde_json::to_value(rule) {
+        Ok(Value::Object(fields)) => fields,
+        _ => unreachable!("a rule is written as an object"),
+    };
+    fields.retain(|_, value| !value.is_null());
+    fields.extend([
+        ("id".to_owned(), json!(id)),
+        ("kind".to_owned(), json!("alert")),
+        ("project".to_owned(), json!("")),
+        ("builtIn".to_owned(), json!(true)),
+        ("overriddenBy".to_owned(), json!(by)),
+        ("holds".to_owned(), json!(!everywhere)),
+    ]);
+    Value::Object(fields)
 }
 
 /// `GET /v1/incidents`
@@ -42,7 +72,7 @@ pub(crate) async fn incidents(
 ) -> Result<Json<Value>, HttpError> {
     gateway.admit(&headers, Role::Read)?;
     let projects = project(pairs)?.map(|project| vec![project]);
-    held(&gateway, "incidents", &["incident"], projects).await
+    Ok(Json(held(&gateway, "incidents", &["incident"], projects).await?))
 }
 
 fn bad_request(code: &'static str, message: String) -> HttpError {
@@ -69,7 +99,7 @@ async fn held(
     list: &str,
     kinds: &[&str],
     projects: Option<Vec<String>>,
-) -> Result<Json<Value>, HttpError> {
+) -> Result<Value, HttpError> {
     let mut filters: Filters = vec![("kind".to_owned(), kinds.iter().map(|kind| (*kind).to_owned()).collect())];
     filters.extend(projects.map(|projects| ("project".to_owned(), projects)));
     let query =
@@ -89,7 +119,7 @@ async fn held(
         }
     };
     let rows: Vec<Value> = snapshot.views.iter().flat_map(|(_, rows)| rows).map(said).collect();
-    Ok(Json(json!({ "epoch": &*snapshot.epoch, "time": snapshot.time, list: rows })))
+    Ok(json!({ "epoch": &*snapshot.epoch, "time": snapshot.time, list: rows }))
 }
 
 /// A row as what was put, with what is known of that.

@@ -22,6 +22,7 @@ mod room;
 
 use crate::hub::Hub;
 use crate::log::{Log, NewRecord, Position};
+use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::{EngineStatus, Phase, Status};
 use crate::verdicts::Verdicts;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub status: Status,
     /// Where verdicts come from.
     pub verdicts: Arc<Verdicts>,
+    /// Where answers come from to what rules would change.
+    pub questions: Arc<Questions>,
     /// Once triggered nothing more is taken.
     pub shutdown: Shutdown,
     /// Limits on what comes in.
@@ -82,6 +85,7 @@ struct Ingest {
     hub: Hub,
     status: Status,
     verdicts: Arc<Verdicts>,
+    questions: Arc<Questions>,
     shutdown: Shutdown,
     limits: Limits,
     behind_max: u64,
@@ -103,6 +107,7 @@ pub fn router(parts: Parts) -> Router {
         hub: parts.hub,
         status: parts.status,
         verdicts: parts.verdicts,
+        questions: parts.questions,
         shutdown: parts.shutdown,
         limits: parts.limits,
         behind_max: parts.behind_max,

@@ -121,14 +121,28 @@ pub enum Refusal {
     /// A dry run shows rows.
     #[error("a dry run shows rows, which the token may not read")]
     MayNotRead,
-    /// What a rule of this kind would change is not told.
-    #[error("a dry run of {kind} rules is not supported")]
-    NoDryRun {
-        /// The kind.
+    /// The rule that a dry run is of would be one too many.
+    #[error("there are {max} rules of kind {kind} already; remove one first")]
+    TooManyRules {
+        /// How many there may be.
+        max: usize,
+        /// Their kind.
         kind: &'static str,
     },
+    /// Too many ask what rules would change.
+    #[error("{limit} dry runs are under way, which is as many as may be")]
+    TooManyDryRuns {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The engine has not answered.
+    #[error("the engine has not answered the dry run within {seconds} s")]
+    DryRunLate {
+        /// The time there was.
+        seconds: u64,
+    },
     /// A dry run would look at too many rows.
-    #[error("a dry run looks at {limit} rows at most")]
+    #[error("a dry run looks at {limit} rows at most, and tells as many changes")]
     DryRunTooLarge {
         /// The limit.
         limit: usize,
@@ -199,7 +213,9 @@ impl Refusal {
             Refusal::Rule { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             Refusal::RuleTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Refusal::MayNotRead => (StatusCode::FORBIDDEN, "forbidden"),
-            Refusal::NoDryRun { .. } => (StatusCode::NOT_IMPLEMENTED, "no_dry_run"),
+            Refusal::TooManyRules { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
+            Refusal::TooManyDryRuns { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_dry_runs"),
+            Refusal::DryRunLate { .. } => (StatusCode::SERVICE_UNAVAILABLE, "dry_run_timeout"),
             Refusal::DryRunTooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Refusal::WaitForOne(_) => (StatusCode::BAD_REQUEST, "wait_for_one"),
             Refusal::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "report_unreadable"),
@@ -210,8 +226,8 @@ impl Refusal {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             Refusal::Behind { retry_after_s, .. } => Some(*retry_after_s),
-            Refusal::Busy | Refusal::NoRoom => Some(1),
-            Refusal::NotTaking(_) => Some(2),
+            Refusal::Busy | Refusal::NoRoom | Refusal::TooManyDryRuns { .. } => Some(1),
+            Refusal::NotTaking(_) | Refusal::DryRunLate { .. } => Some(2),
             Refusal::DiskFull => Some(30),
             _ => None,
         }
@@ -235,9 +251,11 @@ impl Refusal {
 
     fn remedy(&self) -> Option<&str> {
         match self {
-            Refusal::Behind { .. } | Refusal::Busy | Refusal::NoRoom => {
-                Some("send the same request again after the time in Retry-After")
-            }
+            Refusal::Behind { .. }
+            | Refusal::Busy
+            | Refusal::NoRoom
+            | Refusal::TooManyDryRuns { .. }
+            | Refusal::DryRunLate { .. } => Some("send the same request again after the time in Retry-After"),
             Refusal::DiskFull => {
                 Some("free space under the data folder, or lower the log's retention; then send again")
             }
@@ -255,14 +273,16 @@ impl Refusal {
             Refusal::NoRule { .. } => Some("send one JSON object"),
             Refusal::RuleTooLarge { .. } => Some("shorten its texts"),
             Refusal::MayNotRead => Some("use a token that may read and write"),
-            Refusal::NoDryRun { .. } => Some("put it without dry_run"),
             Refusal::DryRunTooLarge { .. } => Some("name a project"),
             Refusal::WaitForOne(_) => Some("send events one by one, or without wait"),
             Refusal::Report(_) => {
                 Some("name the format (junit, lcov, cobertura), or send TestEvent JSON to /v1/events")
             }
             Refusal::Log(_) => Some("see the server's log; it takes nothing until it is started again"),
-            Refusal::Rule { .. } | Refusal::Compression { .. } | Refusal::BrokenOff(_) => None,
+            Refusal::Rule { .. }
+            | Refusal::TooManyRules { .. }
+            | Refusal::Compression { .. }
+            | Refusal::BrokenOff(_) => None,
         }
     }
 }
@@ -272,7 +292,7 @@ impl IntoResponse for Refusal {
         let (status, code) = self.kind();
         metrics::counter!("weir_ingest_refused_total", "code" => code).increment(1);
         // Whoever sends while the server starts or ends is to come again: nothing is wrong.
-        if status.is_server_error() && !matches!(self, Refusal::NotTaking(_) | Refusal::NoDryRun { .. }) {
+        if status.is_server_error() && !matches!(self, Refusal::NotTaking(_)) {
             tracing::warn!(code, error = %self, "a request is refused");
         } else {
             tracing::debug!(code, error = %self, "a request is refused");

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Logs};
 use crate::hub::Hub;
 use crate::log::Log;
+use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::task;
@@ -29,7 +30,7 @@ impl Engine {
         storage: &Storage,
         hub: Hub,
         status: Status,
-        verdicts: Arc<Verdicts>,
+        asked: (Arc<Verdicts>, Arc<Questions>),
         server: Shutdown,
     ) -> Result<Engine, ServeError> {
         let shutdown = Shutdown::default();
@@ -42,7 +43,7 @@ impl Engine {
             },
             Arc::new(HubSink(hub)),
             status,
-            verdicts,
+            asked,
             shutdown.clone(),
         )?;
         let ended = shutdown.clone();

@@ -24,6 +24,7 @@ use crate::gateway::auth::{Auth, check_listen};
 use crate::gateway::{self, Gateway, page};
 use crate::hub::{self, Hub};
 use crate::log::Log;
+use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::{Phase, Status};
 use crate::verdicts::Verdicts;
@@ -78,9 +79,10 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
     let storage = open_storage(config, &status).await?;
     storage.watch_disk(status.clone(), shutdown.clone());
     storage.retain(status.clone(), shutdown.clone());
-    let verdicts = Arc::new(Verdicts::default());
+    let (verdicts, questions) = (Arc::new(Verdicts::default()), Arc::new(Questions::default()));
     let hub = Hub::new(hub_config(config));
-    let engine = Engine::start(config, &storage, hub.clone(), status.clone(), Arc::clone(&verdicts), shutdown.clone())?;
+    let asked = (Arc::clone(&verdicts), Arc::clone(&questions));
+    let engine = Engine::start(config, &storage, hub.clone(), status.clone(), asked, shutdown.clone())?;
     let origins = guard::origins(config, &auth);
     let gateway = Gateway::new(
         hub.clone(),
@@ -90,7 +92,7 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
         gateway::Config { connections_max: config.server.max_connections, ..gateway::Config::default() },
         shutdown.clone(),
     );
-    let ingest = ingest::router(ingest_parts(config, &storage, hub, &status, &verdicts, &shutdown));
+    let ingest = ingest::router(ingest_parts(config, &storage, hub, &status, (verdicts, questions), &shutdown));
     let router = probes::router(status.clone())
         .merge(gateway::router(Arc::clone(&gateway)))
         .merge(page::router())
@@ -126,7 +128,7 @@ fn ingest_parts(
     storage: &Storage,
     hub: Hub,
     status: &Status,
-    verdicts: &Arc<Verdicts>,
+    (verdicts, questions): (Arc<Verdicts>, Arc<Questions>),
     shutdown: &Shutdown,
 ) -> ingest::Parts {
     ingest::Parts {
@@ -134,7 +136,8 @@ fn ingest_parts(
         control: Arc::clone(&storage.control) as Arc<dyn Log>,
         hub,
         status: status.clone(),
-        verdicts: Arc::clone(verdicts),
+        verdicts,
+        questions,
         shutdown: shutdown.clone(),
         limits: config.limits.limits(),
         behind_max: config.engine.max_behind,

@@ -366,7 +366,7 @@ impl Running {
         let (verdicts, shutdown) = (Arc::new(Verdicts::default()), Shutdown::default());
         let sink = Arc::<Fold>::clone(&fold);
         let (told, board, token) = (status.clone(), Arc::clone(&verdicts), shutdown.clone());
-        let handle = engine::start(config, logs, sink, told, board, token).unwrap();
+        let handle = engine::start(config, logs, sink, told, (board, Arc::default()), token).unwrap();
         Running { fold, status, verdicts, shutdown, handle }
     }
 

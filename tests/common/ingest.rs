@@ -41,6 +41,7 @@ pub(crate) fn start(change: impl FnOnce(&mut Parts)) -> Ingest {
         control: open("control", 1) as Arc<dyn Log>,
         hub: Hub::new(hub::Config::default()),
         status: status.clone(),
+        questions: Arc::default(),
         verdicts: Arc::clone(&verdicts),
         shutdown: Shutdown::default(),
         limits: Limits::default(),

@@ -86,3 +86,46 @@ expect alerts
 advance 10900000
 expect alerts
 - evicted ["app","failing","r2","run_progress","error",1,1,7300000,"r2 –"]
+
+# A run that covers less than the main branch is told of once it is over and all have reported, not while it still reports.
+ingest
+{"eventId":"m-1","eventType":"coverage_updated","streamId":"m","version":1,"timestamp":10900900,"correlationId":"m","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-8","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"main"}}
+{"eventId":"m-2","eventType":"run_completed","streamId":"m","version":2,"timestamp":10900900,"correlationId":"m","data":{},"metadata":{"project":"web","branch":"main"}}
+advance 10901000
+ingest
+{"eventId":"f-1","eventType":"test_case_started","streamId":"f","version":1,"timestamp":10901900,"correlationId":"f","data":{"testId":"t","plannedShards":1},"metadata":{"project":"web","branch":"fix"}}
+{"eventId":"f-2","eventType":"coverage_updated","streamId":"f","version":2,"timestamp":10901900,"correlationId":"f","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-4","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"fix"}}
+advance 10902000
+advance 10970000
+expect alerts
+- ["web","heard","f","run_progress","info",0.1,4,10902000,"0.1 s, since 1970-01-01T03:01:41.9Z"]
+- ["web","heard","m","run_progress","info",0.1,4,10901000,"0.1 s, since 1970-01-01T03:01:40.9Z"]
+ingest
+{"eventId":"f-3","eventType":"run_completed","streamId":"f","version":3,"timestamp":10970100,"correlationId":"f","data":{},"metadata":{"project":"web","branch":"fix"}}
+advance 10970500
+advance 11032000
+expect alerts
++ ["web","builtin:coverage-drop","f · *","coverage_summary","warning",-40,-1,11031000,"run f covers 40 % of the lines, -40 points against main"]
+- ["web","heard","f","run_progress","info",0.4,4,10970500,"0.4 s, since 1970-01-01T03:02:50.1Z"]
+
+# Rules can look at flaky and at slow tests, too.
+say
+{"project":"web","id":"flaking","change":{"alert":{"view":"flaky_tests","filter":{"state":["flaky"]},"when":[{"column":"flips","is":">=","threshold":1}],"severity":"warning","message":"{test} on {branch}: {reason}"}}}
+{"project":"web","id":"slow","change":{"alert":{"view":"slow_tests","when":[{"column":"p50","is":">","threshold":1500}],"severity":"info","message":"{test}: {p50} ms"}}}
+ingest
+{"eventId":"n-1","eventType":"test_failed","streamId":"n","version":1,"timestamp":11032100,"correlationId":"n","data":{"testId":"t","attempt":1,"duration":2000},"metadata":{"project":"web","branch":"main"}}
+{"eventId":"n-2","eventType":"test_passed","streamId":"n","version":2,"timestamp":11032200,"correlationId":"n","data":{"testId":"t","attempt":2,"duration":2000},"metadata":{"project":"web","branch":"main"}}
+advance 11032500
+advance 11040000
+expect alerts
++ ["web","flaking","t · main","flaky_tests","warning",1,1,11033000,"t on main: retry"]
+- ["web","heard","n","run_progress","info",0.3,4,11032500,"0.3 s, since 1970-01-01T03:03:52.2Z"]
++ ["web","slow","t","slow_tests","info",2007.04,1500,11040000,"t: 2007.04 ms"]
+ingest
+{"eventId":"n-3","eventType":"result_withdrawn","streamId":"n","version":3,"timestamp":11040100,"correlationId":"n","data":{"testId":"t"},"metadata":{"project":"web","branch":"main"}}
+advance 11040500
+advance 11050000
+expect alerts
+- withdrawn ["web","flaking","t · main","flaky_tests","warning",1,1,11033000,"t on main: retry"]
+- ["web","heard","n","run_progress","info",0.4,4,11040500,"0.4 s, since 1970-01-01T03:04:00.1Z"]
+- withdrawn ["web","slow","t","slow_tests","info",2007.04,1500,11040000,"t: 2007.04 ms"]

@@ -83,3 +83,25 @@ expect performance
 - ["web","test","t9","10m",null,1,null,null,null,7,7,null,[]]
 advance 1250000
 expect performance
+
+# A withdrawal of a test, or of one attempt of it, reaches what was measured of it, whether it comes before or after.
+ingest
+{"eventId":"s4-1","eventType":"performance_measured","streamId":"s4","version":1,"timestamp":1250500,"correlationId":"r4","data":{"testId":"t10","performance":{"memory":5},"attempt":1},"metadata":{"project":"web"}}
+{"eventId":"s4-2","eventType":"performance_measured","streamId":"s4","version":2,"timestamp":1250500,"correlationId":"r4","data":{"testId":"t10","performance":{"memory":9},"attempt":2},"metadata":{"project":"web"}}
+{"eventId":"s4-3","eventType":"performance_measured","streamId":"s4","version":3,"timestamp":1250500,"correlationId":"r4","data":{"testId":"t11","performance":{"memory":7}},"metadata":{"project":"web"}}
+{"eventId":"s4-4","eventType":"result_withdrawn","streamId":"s4","version":4,"timestamp":1250500,"correlationId":"r4","data":{"testId":"t12"},"metadata":{"project":"web"}}
+advance 1251000
+expect performance
++ ["web","test","t10","10s",null,2,null,null,null,7,9,null,[]]
++ ["web","test","t11","10s",null,1,null,null,null,7,7,null,[]]
+ingest
+{"eventId":"s4-5","eventType":"result_withdrawn","streamId":"s4","version":5,"timestamp":1251500,"correlationId":"r4","data":{"testId":"t10","attempt":2},"metadata":{"project":"web"}}
+{"eventId":"s4-6","eventType":"result_withdrawn","streamId":"s4","version":6,"timestamp":1251500,"correlationId":"r4","data":{"testId":"t11"},"metadata":{"project":"web"}}
+{"eventId":"s4-7","eventType":"performance_measured","streamId":"s4","version":7,"timestamp":1251500,"correlationId":"r4","data":{"testId":"t12","performance":{"memory":3}},"metadata":{"project":"web"}}
+{"eventId":"s4-8","eventType":"performance_measured","streamId":"s4","version":8,"timestamp":1251500,"correlationId":"r4","data":{"testId":"t10","performance":{"memory":11},"attempt":2},"metadata":{"project":"web"}}
+{"eventId":"s4-9","eventType":"performance_measured","streamId":"s4","version":9,"timestamp":1251500,"correlationId":"r4","data":{"testId":"t10","performance":{"memory":13},"attempt":3},"metadata":{"project":"web"}}
+advance 1252000
+expect performance
+- withdrawn ["web","test","t10","10s",null,2,null,null,null,7,9,null,[]]
++ ["web","test","t10","10s",null,2,null,null,null,9,13,null,[]]
+- withdrawn ["web","test","t11","10s",null,1,null,null,null,7,7,null,[]]

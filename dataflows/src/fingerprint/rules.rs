@@ -86,6 +86,57 @@ struct Mask {
     regex: Regex,
 }
 
+/// The masks that hold as they were said, of which none is made ready: for whoever recognises nothing but when asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unmade(Vec<Arc<ControlRecord>>);
+
+impl Unmade {
+    /// Takes a tick's changes of masks, in any order; what is no mask is none of its business.
+    pub fn apply(&mut self, mut changes: Vec<(Rule, i64)>) {
+        changes.retain(|(rule, _)| matches!(rule.record.change, ControlChange::Mask(_)));
+        changes.sort_by_key(|(_, diff)| *diff);
+        for (rule, diff) in changes {
+            self.remove(&rule.record);
+            if diff > 0 {
+                self.insert(rule.record);
+            }
+        }
+    }
+
+    fn place(&self, record: &ControlRecord) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&(&record.project, &record.id), |held| (&held.project, &held.id))
+    }
+
+    fn remove(&mut self, record: &ControlRecord) {
+        if let Ok(index) = self.place(record) {
+            self.0.remove(index);
+        }
+    }
+
+    fn insert(&mut self, record: Arc<ControlRecord>) {
+        match self.place(&record) {
+            Ok(index) => self.0[index] = record,
+            Err(index) => self.0.insert(index, record),
+        }
+    }
+
+    /// They and another one, which takes the place of one of its name.
+    #[must_use]
+    pub fn with(&self, record: &Arc<ControlRecord>) -> Unmade {
+        let mut with = self.clone();
+        with.insert(Arc::clone(record));
+        with
+    }
+
+    /// The masks, ready to be applied, as far as they matter to a project; to all of them where it has no name.
+    #[must_use]
+    pub fn made(&self, project: &str) -> Masks {
+        let matters =
+            |record: &&Arc<ControlRecord>| project.is_empty() || record.project.is_empty() || record.project == project;
+        Masks::restored(MaskEntries(self.0.iter().filter(matters).cloned().collect()))
+    }
+}
+
 /// A set of masks as it is written down.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MaskEntries(Vec<Arc<ControlRecord>>);

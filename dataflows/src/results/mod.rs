@@ -1,6 +1,6 @@
 //! The results: each test of each live run, kept by (run, test), and everything that follows from a change of one.
 //!
-//! Contract: takes events that passed the gate, withdrawals and phases of runs. For each test touched in a tick, once: the
+//! Contract: takes events that passed the gate, withdrawals that count (`withdrawals`) and phases of runs. For each test touched in a tick, once: the
 //! change of its row in `test_results`, its row in `missing`, the facts of its attempts, whether it is running, and how
 //! it stands for the sums of suites and runs. A run's tests are spread over the workers: a giant run is nobody's own job.
 //!
@@ -97,27 +97,25 @@ enum ResultOutput {
 pub fn results<'s>(
     config: &Config,
     events: Collection<'s, Input>,
+    withdrawals: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
     rules: Collection<'s, Rule>,
 ) -> ResultStreams<'s> {
     let peers = events.scope().peers() as u64;
-    let events = events.flat_map(move |(input, time, diff)| {
-        let (event, copies) = match input {
-            Input::Event(event) => match (event.kind, event.withdrawal(), event.test()) {
-                (EventType::ResultWithdrawn, Some(Withdraws::Event(_)), _) => (Some(event), peers),
-                (EventType::ResultWithdrawn | EventType::TestCaseStarted, _, Some(_)) => (Some(event), 1),
-                (_, _, Some(_)) if event.outcome.is_some() => (Some(event), 1),
-                _ => (None, 0),
-            },
-            Input::Refused(_) => (None, 0),
-        };
-        (0..copies).filter_map(move |peer| {
-            let event = event.as_ref()?;
-            let input = match event.withdrawal() {
-                Some(Withdraws::Event(_)) => ResultInput::Withdrawal { event: Arc::clone(event), peer },
-                _ => ResultInput::Event(Arc::clone(event)),
-            };
-            Some((input, time, diff))
+    let events = events.flat_map(|(input, time, diff)| match input {
+        Input::Event(event) => {
+            let begins = event.kind == EventType::TestCaseStarted;
+            let ours = event.withdrawal().is_none() && event.test().is_some() && (begins || event.outcome.is_some());
+            ours.then_some((ResultInput::Event(event), time, diff))
+        }
+        Input::Refused(_) => None,
+    });
+    let withdrawals = withdrawals.flat_map(move |(event, time, diff)| {
+        let everywhere = matches!(event.withdrawal(), Some(Withdraws::Event(_)));
+        (0..if everywhere { peers } else { 1 }).map(move |peer| {
+            let event = Arc::clone(&event);
+            let input = if everywhere { ResultInput::Withdrawal { event, peer } } else { ResultInput::Event(event) };
+            (input, time, diff)
         })
     });
     let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(Box::new(change)), time, diff));
@@ -131,7 +129,13 @@ pub fn results<'s>(
         let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
         ours.then_some((ResultInput::Rule(rule), time, diff))
     });
-    let output = keyed("Results", events.concat(phases).concat(rules), pact, config.until, Results::default());
+    let output = keyed(
+        "Results",
+        events.concat(withdrawals).concat(phases).concat(rules),
+        pact,
+        config.until,
+        Results::default(),
+    );
     split(output)
 }
 

@@ -23,7 +23,7 @@ pub mod trend;
 use crate::context::Context;
 use crate::control::Rule;
 use crate::facts::{PhaseChange, RowChange, Rows};
-use crate::input::{Event, Input, Withdraws};
+use crate::input::{Event, Input};
 use crate::keyed::{Collection, keyed};
 use crate::runs::{RunFacts, RunOutput};
 use files::{FileInput, FileOutput, Files};
@@ -67,15 +67,14 @@ fn session(event: &Event) -> Session {
     (event.stream(), event.attempt.unwrap_or(1))
 }
 
-/// What of an event concerns coverage: the event, if it says what is covered or takes an event back.
+/// The event, if it says what is covered. What takes back covers nothing.
 #[must_use]
 pub fn event_of_coverage(input: &Input) -> Option<Arc<Event>> {
     let Input::Event(event) = input else { return None };
-    let takes_back = matches!(event.withdrawal(), Some(Withdraws::Event(_)));
-    (takes_back || event.coverage().is_some()).then(|| Arc::clone(event))
+    (event.withdrawal().is_none() && event.coverage().is_some()).then(|| Arc::clone(event))
 }
 
-/// The rows of both views.
+/// The rows of both views. `events`: those of [`event_of_coverage`], and withdrawals by event id that count.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,

@@ -3,7 +3,8 @@
 //! Contract: a failed attempt, or a failure of a run itself, is one row, by the event whose message is shown; the newest `errors` of a project are shown, in order
 //! of (event time, stream, event). Twice as many are kept, so that what is taken back makes room for older ones; what does not
 //! get among these is dropped for good. A run's eviction takes nothing back. An incident also reaches errors whose runs have left,
-//! while they are kept. Rows move at multiples of the cadence and are exact there.
+//! while they are kept. Rows move at multiples of the cadence and are exact there. What a mask rule would make of the errors that are
+//! shown is answered by [`asked`].
 //!
 //! # Invariants
 //! Within a tick, what is taken back goes first, then what came is added, then what is too much is dropped: so a project's
@@ -16,9 +17,11 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::control::{Incidents, Rule};
+use crate::dry_run::{Answer, Question};
 use crate::facts::{AttemptFact, Failure, RowChange, Rows};
+use crate::fingerprint::rules::Unmade;
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Machine, Step, keyed_asked};
 use crate::views::live_metrics::local::project_scope;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,8 @@ use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
 use weir_schemas::view::ERROR_STREAM;
 
+mod asked;
+
 const HOUR_MS: u64 = 3_600_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,18 +46,25 @@ enum Input {
     Rule(Rule),
 }
 
-/// The view's rows, from attempts that failed.
+/// The view's rows, from attempts that failed, and what mask rules that are asked about would make of these errors.
 #[must_use]
-pub fn render<'s>(cx: &Context<'s>, failures: Collection<'s, AttemptFact>, rules: Collection<'s, Rule>) -> Rows<'s> {
+pub fn render<'s>(
+    cx: &Context<'s>,
+    failures: Collection<'s, AttemptFact>,
+    rules: Collection<'s, Rule>,
+    questions: Collection<'s, Question>,
+) -> (Rows<'s>, Collection<'s, Answer>) {
     let failures = failures.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
-    let incidents = rules.flat_map(|(rule, time, diff)| {
-        matches!(rule.record.change, ControlChange::Incident(_)).then_some((Input::Rule(rule), time, diff))
+    let rules = rules.flat_map(|(rule, time, diff)| {
+        let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
+        ours.then_some((Input::Rule(rule), time, diff))
     });
     let by_project = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
         Input::Fact(fact) => project_scope(&fact.names.project).route(),
         Input::Rule(rule) => rule.peer,
     });
-    keyed("ErrorStream", failures.concat(incidents), by_project, cx.config.until, Errors::new(Arc::clone(&cx.config)))
+    let (input, errors) = (failures.concat(rules), Errors::new(Arc::clone(&cx.config)));
+    keyed_asked("ErrorStream", (input, by_project), (questions, ERROR_STREAM.cadence_ms), cx.config.until, errors)
 }
 
 /// An error's place in the order of its project: event time, stream, event.
@@ -135,14 +147,15 @@ struct Errors {
     config: Arc<Config>,
     projects: BTreeMap<Text, Project>,
     incidents: Incidents,
+    masks: Unmade,
     due: Vec<Text>,
     writer: RowWriter,
 }
 
 impl Errors {
     fn new(config: Arc<Config>) -> Errors {
-        let (projects, incidents, due, writer) = Default::default();
-        Errors { config, projects, incidents, due, writer }
+        let (projects, incidents, masks, due, writer) = Default::default();
+        Errors { config, projects, incidents, masks, due, writer }
     }
 
     fn touch(&mut self, name: &Text, now: u64) -> &mut Project {
@@ -271,13 +284,16 @@ impl Machine for Errors {
     fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, RowChange>) {
         let now = step.now();
         self.forget(step);
-        let (mut changed, mut facts, mut touched) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+        let (mut rules, mut facts, mut touched) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (input, diff) in data.drain(..) {
             match input {
-                Input::Rule(rule) => changed.extend(self.incidents.apply(&rule, diff)),
+                Input::Rule(rule) => rules.push((rule, diff)),
                 Input::Fact(fact) => facts.push((fact, diff)),
             }
         }
+        let changed: BTreeSet<Text> =
+            rules.iter().filter_map(|(rule, diff)| self.incidents.apply(rule, *diff)).collect();
+        self.masks.apply(rules);
         changed.iter().for_each(|project| self.cover(project, now));
         facts.sort_by_key(|(fact, diff)| (*diff > 0, order(fact)));
         for (fact, diff) in facts {
@@ -310,7 +326,8 @@ impl Machine for Errors {
             let of = ProjectEntry { errors, shown, touched, taken, due: project.due, forget_at: project.forget_at };
             Entry::Project(Arc::clone(name), Box::new(of))
         });
-        std::iter::once(Entry::Incidents(self.incidents.clone())).chain(projects).collect()
+        let rules = [Entry::Incidents(self.incidents.clone()), Entry::Masks(self.masks.clone())];
+        rules.into_iter().chain(projects).collect()
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
@@ -318,6 +335,7 @@ impl Machine for Errors {
         for entry in entries {
             match entry {
                 Entry::Incidents(incidents) => self.incidents = incidents,
+                Entry::Masks(masks) => self.masks = masks,
                 Entry::Project(name, of) => {
                     let mut project = Project { due: of.due, forget_at: of.forget_at, ..Project::default() };
                     of.errors.into_iter().for_each(|error| project.add(error));
@@ -339,6 +357,8 @@ impl Machine for Errors {
 enum Entry {
     /// The incidents that hold; on every worker.
     Incidents(Incidents),
+    /// The masks that hold; on every worker.
+    Masks(Unmade),
     /// The errors of a project.
     Project(Text, Box<ProjectEntry>),
 }

@@ -17,6 +17,7 @@
 //! One look-up a passed attempt of a test without a ring. State: 300 bytes a ring and its row, 88 an entry and at most 64 of
 //! them; an index by run of the rings that runs in state are in.
 
+mod asked;
 mod guard;
 pub mod ring;
 mod rings;
@@ -25,8 +26,9 @@ pub mod verdict;
 
 use crate::context::Context;
 use crate::control::Rule;
+use crate::dry_run::{Answer, Question};
 use crate::facts::{AttemptFact, Phase, PhaseChange, Rows, Tested};
-use crate::keyed::{Collection, keyed};
+use crate::keyed::{Collection, keyed_asked};
 use guard::GuardChange;
 use rings::Rings;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,7 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat as _, Exchange as _};
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
+use weir_schemas::view::FLAKY_TESTS;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Input {
@@ -45,15 +48,26 @@ enum Input {
     Evicted(Id),
 }
 
-/// The view's rows. `facts`: as [`crate::by_test::by_test`] gives them.
+/// What the view is made of.
+pub struct Of<'s> {
+    /// As [`crate::by_test::by_test`] gives them.
+    pub facts: Collection<'s, AttemptFact>,
+    /// Tests as they finish, for the guard.
+    pub tested: Collection<'s, Tested>,
+    /// Phases of runs.
+    pub phases: Collection<'s, PhaseChange>,
+    /// Flaky rules and incidents.
+    pub rules: Collection<'s, Rule>,
+}
+
+/// The view's rows, and what flaky rules that are asked about would change of them.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,
-    facts: Collection<'s, AttemptFact>,
-    tested: Collection<'s, Tested>,
-    phases: Collection<'s, PhaseChange>,
-    rules: Collection<'s, Rule>,
-) -> Rows<'s> {
+    of: Of<'s>,
+    questions: Collection<'s, Question>,
+) -> (Rows<'s>, Collection<'s, Answer>) {
+    let Of { facts, tested, phases, rules } = of;
     let guards = guard::guards(&cx.config, tested, phases.clone())
         .exchange(|(change, _, _): &(GuardChange, u64, i64)| change.peer)
         .map(|(change, time, diff)| (Input::Guard(change), time, diff));
@@ -70,5 +84,6 @@ pub fn render<'s>(
     });
     let input = facts.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
     let input = input.concat(guards).concat(evicted).concat(rules);
-    keyed("FlakyTests", input, Pipeline, cx.config.until, Rings::new(Arc::clone(&cx.config)))
+    let (questions, rings) = ((questions, FLAKY_TESTS.cadence_ms), Rings::new(Arc::clone(&cx.config)));
+    keyed_asked("FlakyTests", (input, Pipeline), questions, cx.config.until, rings)
 }

@@ -3,7 +3,8 @@
 //! Contract: a suite's row is over its attempts that ended and over all that was measured in it; a test's over what was measured of
 //! it, so only tests of which something was measured have one. What was measured comes with any event ([`measures`]); what names neither a suite nor a
 //! test is in no row. An attempt or measurement is in a window until its pane has left (`window`). Rows of `10s` move at whole seconds, those
-//! of `10m` at whole 10 s, and are exact there. A withdrawal or an incident reaches what is in a window.
+//! of `10m` at whole 10 s, and are exact there. A withdrawal, of an event or of a
+//! test or attempt, or an incident reaches what is in a window.
 //!
 //! A project has at most `performance_scopes` suites in state and as many tests, a 256th of them in each of 256 buckets by identity
 //! (`crate::room`). What comes above is in the row without a name. Which ones stand by themselves depends on the ticks alone: at each

@@ -11,6 +11,7 @@ use super::Tick;
 use std::sync::{Arc, LazyLock};
 use weir_dataflows::Config;
 use weir_dataflows::control::ControlInput;
+use weir_dataflows::dry_run::Question;
 use weir_dataflows::fingerprint;
 use weir_dataflows::input::{ErrorText, Event, Input, Interner, Position, Refusal, RejectKind};
 use weir_schemas::control::{AlertRule, ControlChange, ControlKind, ControlRecord, FlakyRule, Incident, MaskRule};
@@ -37,6 +38,7 @@ pub fn config() -> Config {
         event_id_memory_ms: 3_600_000,
         late_memory_ms: 2_000_000,
         stream_gaps: 3,
+        withdrawn: 3,
         rejects: 12,
         failure_patterns: 3,
         patterns_held: 256,
@@ -134,7 +136,22 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
         }
         ticks.push(tick);
     }
+    ask(&mut ticks, Dice(seed ^ 0x00a5_ced0));
     ticks
+}
+
+/// Lets somebody ask now and then what a rule would change: nothing that is shown depends on it.
+fn ask(ticks: &mut [Tick], mut dice: Dice) {
+    let mut id = 0;
+    for tick in ticks {
+        while dice.one_in(12) {
+            id += 1;
+            let record = said(tick.at, &mut dice);
+            if matches!(record.change, ControlChange::Flaky(_) | ControlChange::Mask(_)) {
+                tick.questions.push(Question { id, record: Arc::new(record), peer: 0 });
+            }
+        }
+    }
 }
 
 /// In units of 10 ms: mostly short, sometimes past a timeout, rarely past a memory, hardly ever past a day.
@@ -229,6 +246,12 @@ static ALERTS: LazyLock<Vec<AlertRule>> = LazyLock::new(|| {
         r#"{"view":"coverage_summary","filter":{"inexact":["false"]},"message":"{compared_with}",
             "when":[{"column":"percent","is":"<=","threshold":60}],"clear":80}"#,
         r#"{"view":"coverage_summary","when":[{"column":"trend","is":"<","threshold":0}],"message":"{value}"}"#,
+        r#"{"view":"coverage_summary","filter":{"complete":["true"]},"message":"{run} {state}",
+            "when":[{"column":"percent","is":"<=","threshold":90}]}"#,
+        r#"{"view":"slow_tests","when":[{"column":"p95","is":">","threshold":400}],"clear":300,"message":"{name} {runs}"}"#,
+        r#"{"view":"flaky_tests","filter":{"state":["flaky","broken","fixed"]},"message":"{test} {reason}",
+            "when":[{"column":"last_flake_at","is":"<=","threshold":30}],"clear":50}"#,
+        r#"{"view":"flaky_tests","when":[{"column":"flake_rate","is":">=","threshold":50}],"message":"{state} {evidence}"}"#,
     ];
     let read = |text: &str| serde_json::from_str(&text.replacen('{', r#"{"severity":"warning","#, 1)).expect("a rule");
     rules.into_iter().map(read).collect()

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use weir_dataflows::Config;
 use weir_dataflows::control::ControlInput;
+use weir_dataflows::dry_run::Question;
 use weir_dataflows::graph::build;
 use weir_dataflows::input::Input;
 use weir_dataflows::output::Released;
@@ -26,6 +27,8 @@ pub struct Tick {
     pub paused: Option<bool>,
     /// What people say.
     pub control: Vec<ControlInput>,
+    /// What is asked.
+    pub questions: Vec<Question>,
 }
 
 /// How a history is fed: what must not show in the result.
@@ -57,6 +60,7 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
             inputs.events.advance_to(tick.at);
             inputs.silence.advance_to(tick.at);
             inputs.control.advance_to(tick.at);
+            inputs.questions.advance_to(tick.at);
             inputs.commits.advance_to(tick.at);
             for (n, input) in tick.inputs.iter().enumerate() {
                 let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
@@ -69,6 +73,11 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
                     inputs.control.send((said.clone(), tick.at, 1));
                 }
             }
+            for (n, question) in tick.questions.iter().enumerate() {
+                if (n + count) % peers == index {
+                    inputs.questions.send((question.clone(), tick.at, 1));
+                }
+            }
             if index == 0 {
                 if let Some(paused) = tick.paused {
                     inputs.silence.send((paused, tick.at, 1));
@@ -79,6 +88,7 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
                 inputs.events.flush();
                 inputs.silence.flush();
                 inputs.control.flush();
+                inputs.questions.flush();
                 inputs.commits.flush();
                 worker.step();
             }

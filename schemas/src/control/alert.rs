@@ -10,7 +10,8 @@ use crate::view::{Column, Kind, View, view};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The views that alert rules can look at: those with few rows a project. A view of details is summed up in one of these.
+/// The views that alert rules can look at: those of which few rows a project change at a time. A view of details is summed up in one
+/// of these.
 pub const WATCHABLE: &[&str] = &[
     "run_progress",
     "suite_progress",
@@ -19,6 +20,8 @@ pub const WATCHABLE: &[&str] = &[
     "failure_patterns",
     "missing",
     "user_activity",
+    "slow_tests",
+    "flaky_tests",
 ];
 /// Conditions of an alert rule, at most.
 pub const CONDITIONS_MAX: usize = 8;

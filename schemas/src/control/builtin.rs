@@ -76,9 +76,10 @@ fn silent_run() -> AlertRule {
     AlertRule { for_ms: 30_000, ..rule }
 }
 
-/// A run covers at least a point less than the last finished one of the main branch, for a minute.
+/// A run of which all has been reported covers over a point less than the last finished one of the main branch, for a minute.
 fn coverage_drop() -> AlertRule {
     let when = [("trend", Comparison::Less, -1.0)];
     let message = "run {run} covers {percent} % of the lines, {value} points against {compared_with}";
-    AlertRule { for_ms: 60_000, ..rule("coverage_summary", &[("flag", "*")], &when, message) }
+    let filter = [("flag", "*"), ("complete", "true")];
+    AlertRule { for_ms: 60_000, ..rule("coverage_summary", &filter, &when, message) }
 }

@@ -69,9 +69,11 @@ pub const COVERAGE: View = View {
 /// is not the last word. `inexact`: a session gave a percentage without lines; without any lines `percent` is the mean of these.
 /// `trend` is in points against the percentage of the last finished run of the branch `compared_with`: the run's own if it is a
 /// main branch, else the first main branch of which there is one; as of when the run first said something under this flag.
+/// `state`: `running` `finished` `abandoned`; `complete`: the run has finished, and as many sessions as were announced, where any
+/// were, have reported.
 pub const COVERAGE_SUMMARY: View = View {
     name: "coverage_summary",
-    version: 1,
+    version: 2,
     channel: "live_coverage",
     key: 3,
     cadence_ms: 1_000,
@@ -89,6 +91,8 @@ pub const COVERAGE_SUMMARY: View = View {
         column("trend", Kind::Ratio),
         column("compared_with", Kind::Str),
         column("branch", Kind::Str),
+        column("state", Kind::Enum),
+        column("complete", Kind::Bool),
     ],
 };
 

@@ -33,7 +33,7 @@ pub const USER_ACTIVITY: View = View {
 /// the first condition, as shown there (durations in ms), of a time its age in seconds; `message` is the rule's, filled in.
 pub const ALERTS: View = View {
     name: "alerts",
-    version: 1,
+    version: 2,
     channel: "alert_notifications",
     key: 3,
     cadence_ms: 0,

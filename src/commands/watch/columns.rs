@@ -293,6 +293,7 @@ const LAYOUTS: &[Layout] = &[
             column("reported", "sessions_reported", 8),
             column("of", "sessions_expected", 5),
             column("inexact", "inexact", 7),
+            column("state", "state", 9),
             column("branch", "branch", 24),
             column("project", "project", 16),
         ],

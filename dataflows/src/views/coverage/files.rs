@@ -59,7 +59,7 @@ impl FileInput {
         let every = |make: fn(Arc<Event>, u64) -> FileInput| {
             (0..peers).map(|peer| make(Arc::clone(event), peer)).collect::<Vec<_>>()
         };
-        let Some(coverage) = event.coverage() else {
+        let Some(coverage) = event.coverage().filter(|_| event.withdrawal().is_none()) else {
             return every(|event, peer| FileInput::Withdrawal { event, peer });
         };
         let mut pieces =

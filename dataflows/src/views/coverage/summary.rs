@@ -33,6 +33,14 @@ pub enum SummaryInput {
     Rule(Rule),
 }
 
+impl Summary {
+    /// Whether its percentage is the last word: the run has finished, and all have reported that were announced.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.phase == Phase::Finished && self.expected.is_none_or(|expected| self.reported >= expected)
+    }
+}
+
 impl SummaryInput {
     /// The worker.
     pub(super) fn route(&self) -> u64 {
@@ -56,6 +64,8 @@ pub struct Summary {
     pub name: Text,
     /// Its branch.
     pub branch: Option<Text>,
+    /// Where it is in its life.
+    pub phase: Phase,
     /// When it finished, if it has.
     pub finished_at: Option<u64>,
     /// The flag, or [`ALL`].
@@ -174,6 +184,7 @@ impl Run {
             project: Arc::clone(&self.names.project),
             name: Arc::clone(&self.names.run),
             branch: facts.and_then(|facts| facts.branch.clone()),
+            phase: facts.map_or(Phase::Running, |facts| facts.phase),
             finished_at: facts.filter(|facts| facts.phase == Phase::Finished).and_then(|facts| facts.ended_at),
             flag: flag.into(),
             covered,

@@ -9,7 +9,7 @@
 
 use super::summary::Summary;
 use crate::config::Config;
-use crate::facts::RowChange;
+use crate::facts::{Phase, RowChange};
 use crate::input::Text;
 use crate::keyed::{Machine, Step};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,15 @@ pub struct Shown {
     /// The branch that it is compared with, and its percentage.
     base: Option<(Text, i64)>,
     row: Row,
+}
+
+/// The word for a run's place in its life. A run that leaves has no row.
+const fn state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::Finished => "finished",
+        Phase::Abandoned | Phase::Evicted => "abandoned",
+    }
 }
 
 /// All comparisons of a worker.
@@ -81,6 +90,7 @@ impl Trends {
         writer.uint(summary.reported).opt_uint(summary.expected).bool(summary.inexact);
         writer.opt_int(summary.percent.zip(base).map(|(percent, (_, base))| percent - base));
         writer.opt_str(base.map(|(branch, _)| &**branch)).opt_str(summary.branch.as_deref());
+        writer.str(state(summary.phase)).bool(summary.complete());
         writer.finish(&COVERAGE_SUMMARY)
     }
 

@@ -24,7 +24,7 @@ use weir_schemas::update::Cause;
 use weir_schemas::view::FLAKY_TESTS;
 
 /// A test and a branch; the empty one where none was named.
-type Key = (Id, Text);
+pub(super) type Key = (Id, Text);
 
 /// The rings of a project's bucket.
 type Bucket = (Id, u32);
@@ -39,9 +39,9 @@ pub(super) struct Rings {
     by_run: Map<Id, Vec<Key>>,
     guards: Map<Id, Guard>,
     incidents: Incidents,
-    rules: FlakyRules,
+    pub(super) rules: FlakyRules,
     /// What is shown.
-    shown: BTreeMap<Key, Row>,
+    pub(super) shown: BTreeMap<Key, Row>,
     /// What is looked at at the next whole second: rings that are due ([`Ring::due`]), and those that have left, maybe twice.
     due: Vec<Key>,
     /// That of which something was taken back since the last one.
@@ -117,7 +117,7 @@ impl Rings {
         }
     }
 
-    fn ring(&self, key: &Key) -> Option<&Ring> {
+    pub(super) fn ring(&self, key: &Key) -> Option<&Ring> {
         self.rings.get(&key.0)?.get(&key.1)
     }
 
@@ -126,7 +126,7 @@ impl Rings {
     }
 
     /// All rings of a project; of all projects if it is the one without a name.
-    fn of_project(&self, project: &str) -> Vec<Key> {
+    pub(super) fn of_project(&self, project: &str) -> Vec<Key> {
         let rings = self.rings.sorted().into_iter().flat_map(|(test, rings)| rings.iter().map(|ring| (*test, ring)));
         let of = |(_, (_, ring)): &(Id, (&Text, &Ring))| project.is_empty() || &*ring.names.project == project;
         rings.filter(of).map(|(test, (branch, _))| (test, Text::clone(branch))).collect()
@@ -373,7 +373,7 @@ fn evidence(entry: &Entry) -> String {
     serde_json::to_string(&shown).expect("texts and numbers can be written")
 }
 
-fn row(writer: &mut RowWriter, key: &Key, ring: &Ring, verdict: &Verdict<'_>, judging: Judging<'_>) -> Row {
+pub(super) fn row(writer: &mut RowWriter, key: &Key, ring: &Ring, verdict: &Verdict<'_>, judging: Judging<'_>) -> Row {
     let (names, some) = (&ring.names, |text: &Text| (!text.is_empty()).then(|| Text::clone(text)));
     let int = |number: u64| i64::try_from(number).expect("at most 64");
     let evidence: Vec<String> = verdict.evidence.iter().map(|entry| evidence(entry)).collect();

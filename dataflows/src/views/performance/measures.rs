@@ -1,7 +1,9 @@
 //! What was measured: each event that tells of resource use, as long as it counts.
 //!
-//! Contract: takes events with a measurement that passed the gate, withdrawals by event id, phases and incidents, by run. Emits each
-//! [`Measurement`] as +1 while it counts: a withdrawal or an incident takes it back, and the end of the incident brings it back.
+//! Contract: takes events with a measurement that passed the gate, withdrawals that count (`withdrawals`), phases and incidents, by run.
+//! Emits each [`Measurement`] as +1 while it counts: a withdrawal or an incident takes it back, and the end of the incident brings
+//! it back. A withdrawal is of an event, of a test, or of one attempt of it, as the event that measured states it (the first where
+//! it states none), and holds for what came before it and comes after it alike.
 //! A run's first `performance_said` are kept for that; what comes above counts from its tick on, if nothing takes it back there, and
 //! cannot be taken back later.
 //!
@@ -20,6 +22,7 @@ use crate::facts::{Phase, PhaseChange};
 use crate::input::{Event, Input, Names, Performance, Text, Withdraws};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
+use crate::results::attempts::ATTEMPTS_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,18 +52,15 @@ enum MeasuresInput {
     Rule(Rule),
 }
 
-/// The event, if it says what a suite or test uses or takes an event back.
+/// The event, if it says what a suite or test uses. What takes back measures nothing.
 #[must_use]
 pub fn event_of_performance(input: &Input) -> Option<Arc<Event>> {
     let Input::Event(event) = input else { return None };
-    if event.withdrawal().is_some() {
-        return matches!(event.withdrawal(), Some(Withdraws::Event(_))).then(|| Arc::clone(event));
-    }
     let of_something = event.suite() != Id::default() || event.test().is_some_and(|id| id != Id::default());
-    (of_something && event.performance().is_some()).then(|| Arc::clone(event))
+    (event.withdrawal().is_none() && of_something && event.performance().is_some()).then(|| Arc::clone(event))
 }
 
-/// Keeps the measurements, distributed by run.
+/// Keeps the measurements, distributed by run. `events`: those of [`event_of_performance`], and withdrawals that count.
 pub(super) fn measures<'s>(
     cx: &Context<'s>,
     events: Collection<'s, Arc<Event>>,
@@ -90,13 +90,51 @@ struct Run {
     said: Vec<Said>,
     /// How many were kept, those among them that were withdrawn since.
     kept: usize,
-    /// Event ids that were withdrawn, before they came or after.
-    withdrawn: BTreeSet<Id>,
+    /// What was withdrawn, before it came or after; so much as counts.
+    withdrawn: BTreeSet<Withdrawn>,
+}
+
+/// What a withdrawal takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Withdrawn {
+    Event(Id),
+    /// A test, or one attempt of it.
+    Test(Id, Option<u32>),
+}
+
+impl Withdrawn {
+    fn by(event: &Event) -> Option<Withdrawn> {
+        match event.withdrawal()? {
+            Withdraws::Event(id) => Some(Withdrawn::Event(id)),
+            Withdraws::Test { attempt } => {
+                Some(Withdrawn::Test(event.test()?, attempt.map(|attempt| attempt.min(ATTEMPTS_MAX))))
+            }
+        }
+    }
+}
+
+/// What an event that measures can be taken back as.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Source {
+    event: Id,
+    test: Option<Id>,
+    attempt: u32,
+}
+
+impl Source {
+    fn of(event: &Event) -> Source {
+        Source { event: event.id, test: event.test(), attempt: event.attempt.unwrap_or(1).min(ATTEMPTS_MAX) }
+    }
+
+    fn names(&self) -> impl Iterator<Item = Withdrawn> {
+        let of_test = move |test| [Withdrawn::Test(test, None), Withdrawn::Test(test, Some(self.attempt))];
+        std::iter::once(Withdrawn::Event(self.event)).chain(self.test.into_iter().flat_map(of_test))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Said {
-    event: Id,
+    source: Source,
     worker: Option<Text>,
     covered: bool,
     measurement: Measurement,
@@ -129,10 +167,11 @@ impl Measures {
         }
     }
 
-    fn withdraw(&mut self, run: Id, event: Id, step: &mut Step<'_, Measurement>) {
+    fn withdraw(&mut self, run: Id, what: Withdrawn, step: &mut Step<'_, Measurement>) {
         let Run { said, withdrawn, .. } = self.runs.get_or_insert_with(run, Run::default);
-        if withdrawn.insert(event) {
-            for taken in said.extract_if(.., |said| said.event == event).filter(|said| !said.covered) {
+        if withdrawn.insert(what) {
+            let taken_back = |said: &mut Said| said.source.names().any(|name| name == what);
+            for taken in said.extract_if(.., taken_back).filter(|said| !said.covered) {
                 step.emit(taken.measurement, -1);
             }
         }
@@ -141,7 +180,8 @@ impl Measures {
     fn add(&mut self, event: &Event, step: &mut Step<'_, Measurement>) {
         let Some(performance) = event.performance() else { return };
         let run = self.runs.get_or_insert_with(event.run(), Run::default);
-        if run.withdrawn.contains(&event.id) {
+        let source = Source::of(event);
+        if source.names().any(|name| run.withdrawn.contains(&name)) {
             return;
         }
         let at = event.at.min(step.now());
@@ -158,7 +198,7 @@ impl Measures {
         }
         if run.kept < self.config.performance_said {
             run.kept += 1;
-            run.said.push(Said { event: event.id, worker, covered, measurement });
+            run.said.push(Said { source, worker, covered, measurement });
         }
     }
 }
@@ -193,8 +233,8 @@ impl Machine for Measures {
             rules.iter().filter_map(|(rule, diff)| self.incidents.apply(rule, *diff)).collect();
         events.sort_unstable_by_key(|event| event.position);
         for event in &events {
-            if let Some(Withdraws::Event(id)) = event.withdrawal() {
-                self.withdraw(event.run(), id, step);
+            if let Some(what) = Withdrawn::by(event) {
+                self.withdraw(event.run(), what, step);
             }
         }
         if !projects.is_empty() {

@@ -9,6 +9,7 @@ use super::Oracle;
 use super::admission::HOUR;
 use super::control::holding;
 use super::runs::silent_clock;
+use super::slow_tests;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_schemas::control::{AlertRule, Comparison, Condition, ControlChange, ControlKind, builtin};
 use weir_schemas::row::{Row, RowWriter, Value};
@@ -76,6 +77,13 @@ fn instants(oracle: &Oracle, view: &View) -> BTreeSet<u64> {
             let events = oracle.judged.iter().map(|judged| judged.event.at.min(judged.at));
             instants.extend(events.map(|at| at + oracle.config.user_memory_ms));
             instants.extend(ticks.map(|at| at / DAY * DAY + DAY));
+        }
+        "slow_tests" => instants.extend(oracle.facts.iter().map(|(fact, ..)| slow_tests::left(fact, &oracle.config))),
+        "flaky_tests" => {
+            // Rings are forgotten at whole hours; tests are cleared by days without a failure, of which rules have one or seven.
+            let failed = || oracle.facts.iter().map(|(fact, ..)| fact.at);
+            instants.extend(failed().map(|at| (at + oracle.config.flaky_memory_ms).next_multiple_of(HOUR)));
+            instants.extend(failed().flat_map(|at| [at + DAY, at + 7 * DAY]));
         }
         _ => {}
     }

@@ -44,16 +44,17 @@ fn session(event: &Event) -> Session {
 
 /// What counts at `now`.
 fn told(config: &Config, ticks: &[Tick], run: &Run, now: u64) -> Told {
+    let counting = run.counting();
     let taken_back = |id: Id, by: u64| {
         let withdraws = |event: &Event| event.withdrawal() == Some(Withdraws::Event(id));
-        run.events.iter().any(|(tick, event)| *tick <= by && withdraws(event))
+        counting.iter().any(|(tick, event)| *tick <= by && withdraws(event))
     };
     let covered = |tick: u64, event: &Event, at: u64| {
         let worker = event.origin.worker.as_deref();
         incidents(ticks, &event.origin.project, at).iter().any(|i| i.covers(worker, event.at.min(tick)))
     };
     let mut events: Vec<&(u64, Arc<Event>)> =
-        run.events.iter().filter(|(_, event)| event.coverage().is_some()).collect();
+        counting.iter().filter(|(_, e)| e.coverage().is_some() && e.withdrawal().is_none()).collect();
     events.sort_by_key(|(tick, event)| (*tick, event.position));
     let mut told = Told::default();
     for (tick, event) in events {
@@ -134,6 +135,7 @@ struct Summary {
     expected: Option<u64>,
     inexact: bool,
     branch: Option<Arc<str>>,
+    state: &'static str,
     finished_at: Option<u64>,
 }
 
@@ -175,6 +177,7 @@ fn summary(run: &Run, told: &Told, flag: &str) -> Option<Summary> {
         expected: announced(run, |event| event.planned_shards()),
         inexact: !bare.is_empty(),
         branch: first.and_then(|(_, _, event)| event.origin.branch.clone()),
+        state: run.phase,
         finished_at: run.ended_at.filter(|_| run.phase == "finished"),
     })
 }
@@ -251,6 +254,9 @@ fn row(summary: &Summary, base: Option<&(String, i64)>) -> Row {
     writer.uint(summary.numbers[0] as u64).uint(summary.numbers[1] as u64).opt_int(summary.percent);
     writer.uint(summary.numbers[2] as u64).uint(summary.reported as u64).opt_uint(summary.expected);
     writer.bool(summary.inexact).opt_int(summary.percent.zip(base).map(|(percent, base)| percent - base.1));
-    writer.opt_str(base.map(|base| &*base.0)).opt_str(summary.branch.as_deref());
+    writer.opt_str(base.map(|base| &*base.0)).opt_str(summary.branch.as_deref()).str(summary.state);
+    // Where nobody said how many are to come, the end of the run is all there is to wait for.
+    let expected = summary.expected.unwrap_or(0);
+    writer.bool(summary.state == "finished" && summary.reported as u64 >= expected);
     writer.finish(&COVERAGE_SUMMARY)
 }

@@ -59,7 +59,7 @@ impl Oracle {
         let slow = slow_tests::slow(&facts, config);
         let mut failures = [facts.clone(), attempts::failures_of_runs(&lives)].concat();
         failures.sort_by_key(|(_, at, _)| *at);
-        let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
+        let rejected = rejects::rejected(config, ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
         let performance = performance::placed(config, &facts, &performance::measured(config, ticks, &lives));
         let (config, ticks, alerts) = (config.clone(), ticks.to_vec(), OnceCell::new());

@@ -20,11 +20,22 @@ const WINDOWS: [((&str, u64, u64), u64); 2] = [(("10s", 10, 1_000), 1_000), (("1
 /// An event with a measurement, its tick, and where it stands.
 pub type Measured = (u64, Position, Arc<Event>);
 
+fn same_test(event: &Event, other: &Event) -> bool {
+    event.test().is_some() && event.test() == other.test()
+}
+
 /// What counts of a run at `now`.
 fn counting(config: &Config, ticks: &[Tick], run: &Run, now: u64) -> BTreeMap<(u64, Position), Arc<Event>> {
+    let known = run.counting();
+    let attempt = |attempt: Option<u32>| attempt.unwrap_or(1).min(1_000);
     let taken_back = |event: &Event, by: u64| {
-        let withdraws = |other: &Event| other.withdrawal() == Some(Withdraws::Event(event.id));
-        run.events.iter().any(|(tick, other)| *tick <= by && withdraws(other))
+        let withdraws = |other: &Event| match other.withdrawal() {
+            Some(Withdraws::Event(id)) => id == event.id,
+            Some(Withdraws::Test { attempt: None }) => same_test(event, other),
+            Some(Withdraws::Test { attempt: one }) => attempt(one) == attempt(event.attempt) && same_test(event, other),
+            None => false,
+        };
+        known.iter().any(|(tick, other)| *tick <= by && withdraws(other))
     };
     let covered = |tick: u64, event: &Event, at: u64| {
         let worker = event.origin.worker.as_deref();
@@ -34,7 +45,7 @@ fn counting(config: &Config, ticks: &[Tick], run: &Run, now: u64) -> BTreeMap<(u
     let of_something =
         |event: &Event| event.withdrawal().is_none() && (!event.names.suite.is_empty() || event.test().is_some());
     let mut events: Vec<_> =
-        run.events.iter().filter(|(_, e)| e.performance().is_some() && of_something(e)).cloned().collect();
+        known.iter().filter(|(_, e)| e.performance().is_some() && of_something(e)).cloned().collect();
     events.sort_by_key(|(tick, event)| (*tick, event.position));
     events.retain(|(tick, event)| !taken_back(event, *tick));
     let counts = |(index, (tick, event)): (usize, &(u64, Arc<Event>))| {

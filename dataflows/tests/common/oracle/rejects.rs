@@ -71,8 +71,15 @@ pub fn rows(updates: &[(Rejected, u64, i64)], now: u64, config: &Config) -> BTre
     rows
 }
 
-/// All that was not taken: by the decoder, by admission, of runs that had left, and attempts after every window.
-pub fn rejected(ticks: &[Tick], judged: &[Judged], lives: &Lives, facts: &Updates<AttemptFact>) -> Updates<Rejected> {
+/// All that was not taken: by the decoder, by admission, of runs that had left, withdrawals that were too many, and attempts after
+/// every window.
+pub fn rejected(
+    config: &Config,
+    ticks: &[Tick],
+    judged: &[Judged],
+    lives: &Lives,
+    facts: &Updates<AttemptFact>,
+) -> Updates<Rejected> {
     let unreadable = ticks.iter().flat_map(|tick| {
         tick.inputs.iter().filter_map(|input| match input {
             Input::Refused(refusal) => Some((Rejected::Refusal(Arc::clone(refusal)), tick.at, 1)),
@@ -87,13 +94,30 @@ pub fn rejected(ticks: &[Tick], judged: &[Judged], lives: &Lives, facts: &Update
         .values()
         .flatten()
         .flat_map(|moment| moment.late.iter().map(|event| (refusal(event, RejectKind::Late, None), moment.at, 1)));
+    let withdrawals = lives.values().flat_map(|moments| {
+        let refused = moments.iter().flat_map(|moment| &moment.run).flat_map(|run| &run.refused);
+        // What was refused stays so for as long as the run is known.
+        let once: BTreeMap<Position, &(u64, Arc<Event>)> = refused.map(|of| (of.1.position, of)).collect();
+        once.into_values().map(|(tick, event)| (one_too_many(event, config.withdrawn), *tick, 1)).collect::<Vec<_>>()
+    });
     let after = facts
         .iter()
         .filter(|(fact, ..)| WINDOWS.into_iter().all(|window| left(fact.at, window) <= fact.came))
         .map(|(fact, at, diff)| (Rejected::Late(Late { project: Arc::clone(&fact.names.project) }), *at, *diff));
-    let mut all: Updates<Rejected> = unreadable.chain(refused).chain(late).chain(after).collect();
+    let mut all: Updates<Rejected> = unreadable.chain(refused).chain(late).chain(withdrawals).chain(after).collect();
     all.sort_by_key(|(_, at, _)| *at);
     all
+}
+
+fn one_too_many(event: &Event, withdrawn: usize) -> Rejected {
+    Rejected::Refusal(Arc::new(Refusal {
+        position: event.position,
+        kind: RejectKind::Conflict,
+        project: Arc::clone(&event.origin.project),
+        stream: Arc::clone(&event.origin.stream_name),
+        message: format!("{withdrawn} withdrawals have been made in the run; more are not taken").into(),
+        expected: None,
+    }))
 }
 
 fn refusal(event: &Event, kind: RejectKind, expected: Option<u64>) -> Rejected {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
-use weir_dataflows::input::{Event, Position};
+use weir_dataflows::input::{Event, Position, Withdraws};
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 
@@ -23,10 +23,40 @@ pub struct Run {
     pub silent: BTreeSet<Id>,
     /// Since the run last began, each with its tick.
     pub events: Vec<(u64, Arc<Event>)>,
+    /// Those withdrawals among them that were too many: they take nothing back.
+    pub refused: Vec<(u64, Arc<Event>)>,
     /// What these say of tests, by identity.
     pub tests: BTreeMap<Id, Test>,
     /// And of failures of the run itself.
     pub failures: Vec<AttemptFact>,
+}
+
+impl Run {
+    /// Its events without the withdrawals that were too many.
+    pub fn counting(&self) -> Vec<(u64, Arc<Event>)> {
+        let refused = |event: &Event| self.refused.iter().any(|(_, other)| other.position == event.position);
+        self.events.iter().filter(|(_, event)| !refused(event)).cloned().collect()
+    }
+}
+
+/// The withdrawals of something new after so many others.
+fn refused(config: &Config, events: &[(u64, Arc<Event>)]) -> Vec<(u64, Arc<Event>)> {
+    let mut events: Vec<_> = events.iter().filter(|(_, event)| event.withdrawal().is_some()).cloned().collect();
+    events.sort_by_key(|(tick, event)| (*tick, event.position));
+    let mut taken_back: Vec<(Withdraws, Option<Id>)> = Vec::new();
+    events.retain(|(_, event)| {
+        let what = match event.withdrawal().expect("filtered") {
+            Withdraws::Event(id) => (Withdraws::Event(id), None),
+            Withdraws::Test { attempt } => (Withdraws::Test { attempt }, event.test()),
+        };
+        if what.1.is_none() && matches!(what.0, Withdraws::Test { .. }) || taken_back.contains(&what) {
+            return false;
+        }
+        let room = taken_back.len() < config.withdrawn;
+        taken_back.extend(room.then_some(what));
+        !room
+    });
+    events
 }
 
 /// A time at which a run changed, came or left.
@@ -84,6 +114,7 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 ended_at: None,
                 silent: BTreeSet::new(),
                 events: Vec::new(),
+                refused: Vec::new(),
                 tests: BTreeMap::new(),
                 failures: Vec::new(),
             };
@@ -92,11 +123,12 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 (state.phase, state.ended_at) = ("running", None);
             }
             state.events.extend(came.iter().cloned());
+            state.refused = refused(config, &state.events);
         }
         if let Some(state) = run.as_mut().filter(|_| news || said.is_some_and(|tick| tick.at == now)) {
             let incidents = incidents(ticks, &names(state).0, now);
-            state.tests = tests(&state.events, &incidents, ticks);
-            state.failures = run_failures(&state.events, &incidents, ticks);
+            state.tests = tests(&state.counting(), &incidents, ticks);
+            state.failures = run_failures(&state.counting(), &incidents, ticks);
             news = true;
         }
         let Some(state) = &mut run else { continue };
@@ -110,9 +142,10 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
                 if said.is_some_and(|tick| tick.at == now) {
                     // An incident of this very tick still reaches it; what came for it does not.
                     state.events.retain(|(at, _)| *at < now);
+                    state.refused = refused(config, &state.events);
                     let incidents = incidents(ticks, &names(state).0, now);
-                    state.tests = tests(&state.events, &incidents, ticks);
-                    state.failures = run_failures(&state.events, &incidents, ticks);
+                    state.tests = tests(&state.counting(), &incidents, ticks);
+                    state.failures = run_failures(&state.counting(), &incidents, ticks);
                     moments.push(Moment { at: now, run: run.clone(), late: Vec::new() });
                 }
                 gone_until = (now + config.late_memory_ms).next_multiple_of(HOUR);

@@ -17,9 +17,14 @@ fn day(config: &Config) -> u64 {
     (config.duration_memory_ms / 7).next_multiple_of(10_000)
 }
 
-/// Whether an attempt is remembered at `now`: with its day for seven more.
+/// When an attempt is forgotten: with its day after seven more.
+pub fn left(fact: &AttemptFact, config: &Config) -> u64 {
+    (fact.at / day(config) + 8) * day(config)
+}
+
+/// Whether an attempt is remembered at `now`.
 fn remembered(fact: &AttemptFact, now: u64, config: &Config) -> bool {
-    (fact.at / day(config) + 8) * day(config) > now
+    left(fact, config) > now
 }
 
 fn says_something(fact: &AttemptFact) -> bool {
