@@ -19,7 +19,8 @@ use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Awaited, Failure, Running};
 use weir_dataflows::input::{Names, Origin, Text};
 use weir_dataflows::keyed::Updates;
-use weir_dataflows::views::live_metrics;
+use weir_dataflows::views::live_metrics::{self, gauges::Covered};
+use weir_dataflows::views::performance::measures::Measurement;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 
@@ -51,8 +52,20 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
                 scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Awaited>>>();
             let cx = Context { scope, config };
             let (_slow, slow_stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<AttemptFact>>>();
-            let (rows, late, _suites) =
-                live_metrics::render(&cx, fact_stream, slow_stream, running_stream, awaited_stream);
+            let (_measured, measured) =
+                scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Measurement>>>();
+            let (_covered, covered) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<Covered>>>();
+            let (rows, late, _suites) = live_metrics::render(
+                &cx,
+                live_metrics::Sources {
+                    facts: fact_stream,
+                    slow: slow_stream,
+                    measured,
+                    running: running_stream,
+                    awaited: awaited_stream,
+                    covered,
+                },
+            );
             let count = move |_: &(_, u64, i64)| {
                 counted.fetch_add(1, Ordering::Relaxed);
             };

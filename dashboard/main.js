@@ -6,6 +6,7 @@ import { ago, clock, counted, duration } from "./format.js";
 import { health } from "./health.js";
 import { parse } from "./router.js";
 import { Store } from "./store.js";
+import { mountAlerts } from "./views/alerts.js";
 import { mountErrors } from "./views/errors.js";
 import { mountFlaky } from "./views/flaky.js";
 import { mountSlow } from "./views/slow.js";
@@ -19,6 +20,7 @@ import { mountRuns } from "./views/runs.js";
 const TOKEN_KEY = "weir.token";
 const HEALTH_WORDS = { live: "Live", quiet: "Quiet", stale: "Stale", connecting: "Connecting" };
 const HOME_PATTERNS = 8;
+const HOME_ALERTS = 5;
 const byId = (id) => document.getElementById(id);
 
 const connection = new Connection({
@@ -64,7 +66,10 @@ function stack(title, ...views) {
 function mount({ page: name, project, run }) {
   switch (name) {
     case "runs":
-      return stack("Runs", mountMetrics(app), mountRuns(app), mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
+      return stack("Runs", mountAlerts(app, { limit: HOME_ALERTS, link: true }), mountMetrics(app), mountRuns(app),
+        mountPatterns(app, { limit: HOME_PATTERNS, link: true }));
+    case "alerts":
+      return stack("Alerts", mountAlerts(app));
     case "patterns":
       return stack("Failures", mountPatterns(app), mountErrors(app));
     case "slow":

@@ -8,6 +8,8 @@ const PATHS = {
   passed: "M3.5 8.5l3 3 6-7",
   failed: "M4 4l8 8M12 4l-8 8",
   error: "M8 3.5v5.5M8 11.5v1",
+  warning: "M8 3.5v5.5M8 11.5v1",
+  info: "M8 7v5.5M8 3.8v1",
   timeout: "M8 4v4.5l3 1.8",
   running: "M8 5.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 1 0 0-5.6",
   skipped: "M4 8h8",

@@ -1,4 +1,4 @@
-// What the address names: `#/`, `#/patterns`, `#/flaky`, `#/slow`, `#/people`, `#/problems`, `#/runs/{project}/{run}`, names percent-encoded.
+// What the address names: `#/`, `#/alerts`, `#/patterns`, `#/flaky`, `#/slow`, `#/people`, `#/problems`, `#/runs/{project}/{run}`, names percent-encoded.
 
 /** → {page, project?, run?} */
 export function parse(hash) {
@@ -12,7 +12,7 @@ export function parse(hash) {
   const [page, project, run] = names;
   if (page === undefined) return { page: "runs" };
   if (page === "runs" && names.length === 3) return { page: "run", project, run };
-  if (["patterns", "flaky", "slow", "people", "problems"].includes(page) && names.length === 1) return { page };
+  if (["alerts", "patterns", "flaky", "slow", "people", "problems"].includes(page) && names.length === 1) return { page };
   return { page: "unknown" };
 }
 

@@ -22,7 +22,7 @@ use weir::gateway::auth::Auth;
 use weir::hub::Hub;
 use weir_schemas::protocol::{ClientMessage, ErrorMessage, Hello, Mode, ServerMessage, Since, Subscribe};
 use weir_schemas::row::{Row, RowWriter};
-use weir_schemas::view::{MISSING, VIEWS};
+use weir_schemas::view::{MISSING, RUN_PROGRESS, VIEWS};
 
 fn subscribe(id: &str, channel: &str, since: Option<(&str, u64)>) -> ClientMessage {
     ClientMessage::Subscribe(Subscribe {
@@ -434,6 +434,80 @@ async fn get(address: SocketAddr, path: &str) -> (String, Value) {
     let text = request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await;
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     (head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// A row of `run_progress` as it stands in `.td` files.
+fn run_row(project: &str, run: &str, state: &str, numbers: [Option<i64>; 5]) -> Row {
+    let mut writer = RowWriter::default();
+    for column in RUN_PROGRESS.columns {
+        let [planned, started, streams, open_streams, planned_shards] = numbers;
+        match column.name {
+            "project" => writer.str(project),
+            "run" => writer.str(run),
+            "state" => writer.str(state),
+            "planned" => writer.opt_int(planned),
+            "started" => writer.opt_int(started),
+            "streams" => writer.opt_int(streams),
+            "open_streams" => writer.opt_int(open_streams),
+            "planned_shards" => writer.opt_int(planned_shards),
+            _ => writer.null(),
+        };
+    }
+    writer.finish(&RUN_PROGRESS)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completeness_is_said_of_everything_of_a_project_and_of_a_run() {
+    let server = Server::with(live_hub(weir::hub::Config::default()), quick(), Auth::open()).await;
+    let mut frames = Frames::new(17);
+    let rows = vec![
+        // Two streams of four shards, one of them complete; eight tests announced, three seen.
+        run_row("web", "r1", "running", [Some(8), Some(3), Some(2), Some(1), Some(4)]),
+        // More than was announced.
+        run_row("web", "r2", "running", [Some(1), Some(2), Some(2), Some(2), Some(1)]),
+        run_row("web", "r3", "failed", [Some(8), Some(3), Some(2), Some(1), Some(4)]),
+        run_row("app", "r1", "running", [None, Some(5), Some(1), Some(1), None]),
+        run_row("idle", "r1", "passed", [None, Some(5), Some(1), Some(0), None]),
+    ];
+    let frame = frames.adding(&RUN_PROGRESS, rows);
+    server.hub.publish(frame);
+    server.hub.publish(frames.quiet());
+    let (address, time) = (server.address, frames.time());
+    let open = |project: Option<&str>, run: Option<(&str, &str)>, numbers: [i64; 4]| {
+        let [running, streams, shards, tests] = numbers;
+        let mut open = json!({"runningRuns": running, "openStreams": streams, "shardsNotSeen": shards,
+            "openShards": streams + shards, "notSeen": tests});
+        project.into_iter().for_each(|project| open["project"] = json!(project));
+        run.into_iter().for_each(|(run, state)| (open["run"], open["state"]) = (json!(run), json!(state)));
+        open
+    };
+    let (head, all) = get(address, "/v1/completeness").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!((&all["epoch"], &all["time"]), (&json!("e1"), &json!(time)));
+    assert_eq!(all["total"], open(None, None, [3, 4, 2, 5]));
+    assert_eq!(all["projects"], json!([open(Some("app"), None, [1, 1, 0, 0]), open(Some("web"), None, [2, 3, 2, 5])]));
+    assert!(all.get("runs").is_none(), "nobody asked for them");
+    for view in VIEWS {
+        let exact = if view.cadence_ms == 0 { time } else { time / view.cadence_ms * view.cadence_ms };
+        assert_eq!(all["exact"][view.name], json!(exact), "{}", view.name);
+    }
+    let r1 = open(Some("web"), Some(("r1", "running")), [1, 1, 2, 5]);
+    let (_, web) = get(address, "/v1/completeness?project=web").await;
+    assert_eq!(web["total"], open(None, None, [2, 3, 2, 5]));
+    assert_eq!(web["runs"], json!([r1, open(Some("web"), Some(("r2", "running")), [1, 2, 0, 0])]));
+    let (_, one) = get(address, "/v1/completeness?project=web&run=r3&run=r1").await;
+    assert_eq!(
+        one["runs"],
+        json!([r1, open(Some("web"), Some(("r3", "failed")), [0, 0, 0, 0])]),
+        "nothing is owed by what ended"
+    );
+    let (head, body) = get(address, "/v1/completeness?colour=red").await;
+    assert!(head.starts_with("HTTP/1.1 400") && body["code"] == "invalid_query", "{head} {body}");
+    // The same, told to whoever is connected.
+    let mut client = Client::connect(address).await;
+    let progress = |message| if let ServerMessage::Progress(progress) = message { Some(progress) } else { None };
+    let said = client.find(progress).await.completeness;
+    assert_eq!((said.up_to, said.running_runs, said.open_streams, said.open_shards, said.not_seen), (time, 3, 4, 6, 5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

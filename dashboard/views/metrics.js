@@ -1,5 +1,5 @@
-// The tiles of a sliding window, one card a project, each with how complete its numbers are; and what the chosen project
-// is made of. One window is shown, and one subscription a window is held: its rows move at the server's pace.
+// The tiles of a sliding window, one card a project, each with how complete its numbers are and, from its dashboard, what
+// fires, is flaky and is covered now; and what the chosen project is made of. One window is shown, and one subscription a window is held: its rows move at the server's pace.
 
 import { attribute, h, hide, KeyedList, text } from "../dom.js";
 import { clock, count, counted, duration, percent, rate } from "../format.js";
@@ -18,6 +18,12 @@ const TILES = [
   ["running_tests", "Running", "", count],
   ["failure_patterns", "Patterns", "", count],
   ["p99", "p99", "", duration],
+];
+/** Of now, whatever the window: from the project's row of `dashboard`. */
+const NOW_TILES = [
+  ["firing_alerts", "Alerts", "", count],
+  ["flaky_tests", "Flaky", "", count],
+  ["live_coverage", "Covered", "%", percent],
 ];
 const ROWS_MAX = 12;
 
@@ -58,6 +64,7 @@ class Shown {
     this.window = "60s";
     this.now = this.ofProjects("60s");
     this.projects = this.ofProjects("60s");
+    this.dashboard = store.watch("dashboard");
     this.parts = null;
     this.coming = null;
     this.part = "";
@@ -91,7 +98,7 @@ class Shown {
 
   release() {
     if (this.coming) this.drop();
-    for (const rows of [this.now, this.projects, this.parts]) if (rows) this.store.release(rows);
+    for (const rows of [this.now, this.projects, this.dashboard, this.parts]) if (rows) this.store.release(rows);
   }
 }
 
@@ -103,7 +110,7 @@ function completeUpTo(app) {
 function projectCard(app, shown) {
   const name = h("span.card-name");
   const mark = h("span.completeness");
-  const values = TILES.map(([column, label, unit]) => {
+  const values = [...TILES, ...NOW_TILES].map(([column, label, unit]) => {
     const value = h("span.value.num");
     const tile = h("span.tile", { "data-column": column }, value, unit ? h("span.unit", {}, unit) : null, h("span.tile-label", {}, label));
     return { value, tile };
@@ -119,12 +126,20 @@ function projectCard(app, shown) {
       text(name, project);
       attribute(element, "aria-pressed", String(app.project === project));
       // Of what runs and is awaited, the row of the shortest window knows; without one there is nothing.
-      const now = [...shown.now.rows.values()].find((other) => shown.now.value(other, "project") === project);
+      const ofProject = (rows) => [...rows.rows.values()].find((other) => rows.value(other, "project") === project);
+      const [now, glance] = [ofProject(shown.now), ofProject(shown.dashboard)];
       const gauge = (column) => (now ? shown.now.value(now, column) : 0) ?? 0;
       TILES.forEach(([column, , , format], index) => {
         const number = column === "running_tests" ? gauge(column) : metrics.value(row, column);
         text(values[index].value, format(number));
         attribute(values[index].tile, "data-level", level(column, number));
+      });
+      NOW_TILES.forEach(([column, , , format], index) => {
+        const number = glance ? shown.dashboard.value(glance, column) : column === "live_coverage" ? null : 0;
+        const { value, tile } = values[TILES.length + index];
+        text(value, format(number));
+        attribute(tile, "data-level", level(column, number));
+        if (column === "live_coverage") attribute(tile, "title", trendWords(now ? shown.now.value(now, "coverage_trend") : null));
       });
       const { complete, words } = completeness(gauge("open_streams"), gauge("not_seen"));
       text(mark, words);
@@ -142,8 +157,17 @@ function completeness(open, unseen) {
   return { complete: false, words: words.join(" · ") };
 }
 
+/** How coverage has changed, for whoever points at it. */
+function trendWords(trend) {
+  if (trend == null) return null;
+  const points = trend.toFixed(1);
+  return `${Number(points) === 0 ? "as" : `${trend > 0 ? "+" : ""}${points} points against what it was`} 10 minutes ago`;
+}
+
 function level(column, number) {
   if (number == null) return null;
+  if (column === "firing_alerts" && number > 0) return "bad";
+  if (column === "flaky_tests" && number > 0) return "fair";
   if (column === "success_rate") return number < 90 ? "bad" : number < 98 ? "fair" : null;
   if (column === "error_rate") return number > 10 ? "bad" : number > 2 ? "fair" : null;
   return null;

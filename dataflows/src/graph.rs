@@ -23,10 +23,11 @@ use crate::run_failures::{self, run_failures};
 use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::alerts::Taps;
+use crate::views::dashboard::Taps as Tiles;
 use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
-    alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects, run_progress,
-    suite_progress, user_activity,
+    alerts, coverage, dashboard, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects,
+    run_progress, suite_progress, summaries, user_activity,
 };
 use crate::withdrawals;
 use std::sync::Arc;
@@ -37,8 +38,9 @@ use timely::dataflow::operators::{Concat, Input as _, OkErr};
 use timely::worker::Worker;
 use weir_schemas::control::ControlKind;
 use weir_schemas::view::{
-    ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING,
-    PERFORMANCE, REJECTS, RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS, TEST_RESULTS, USER_ACTIVITY,
+    ALERTS, COVERAGE, COVERAGE_OVERVIEW, COVERAGE_SUMMARY, DASHBOARD, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS,
+    LIVE_METRICS, MISSING, PERFORMANCE, PERFORMANCE_SUMMARY, REJECTS, RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS,
+    SUITE_SUMMARY, TEST_RESULTS, USER_ACTIVITY,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -123,10 +125,13 @@ fn render<'s>(
     let of_events = withdrawals.of_events;
     let coverage_events = coverage_events.concat(of_events.clone());
     let measures = measures.concat(withdrawals.events.clone());
+    let measured = performance::measures::measures(cx, measures, phases.clone(), control.rules.clone());
     let failures_of_runs = run_failures(config, run_events.concat(of_events), phases.clone(), control.rules.clone());
     let results = results(config, passed, withdrawals.events, phases.clone(), control.rules.clone());
     let (coverage, coverage_summary) =
         coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
+    let (coverage_summary, covered) =
+        fork("Covered", coverage_summary, |change| live_metrics::gauges::Covered::of(&change.row));
     let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
     let refusals = refusals.concat(withdrawals.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
@@ -142,7 +147,7 @@ fn render<'s>(
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
     let failures = failures.concat(failures_of_runs.facts);
 
-    let (mut outputs, mut watched) = (Outputs::new(), Taps::default());
+    let (mut outputs, mut watched, mut tiles) = (Outputs::new(), Taps::default(), Tiles::default());
     outputs.add(&RULES, control.rows);
     let (errors, of_masks) = error_stream::render(cx, failures.clone(), control.rules.clone(), asked.masks);
     outputs.add(&ERROR_STREAM, errors);
@@ -152,20 +157,30 @@ fn render<'s>(
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
     let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
     let (flaky, of_flaky_rules) = flaky_tests::render(cx, of_tests, asked.flaky);
-    outputs.add(&FLAKY_TESTS, watched.tap(&FLAKY_TESTS, flaky));
+    outputs.add(&FLAKY_TESTS, tiles.tap(&FLAKY_TESTS, watched.tap(&FLAKY_TESTS, flaky)));
     outputs.add(&COVERAGE, coverage);
+    let (coverage_summary, coverage_overview) = summaries::of_coverage(config, coverage_summary);
     outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
-    outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows));
+    outputs.add(&COVERAGE_OVERVIEW, coverage_overview);
+    outputs.add(&RUN_PROGRESS, tiles.tap(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows)));
+    let (suite_rows, suite_summary) = summaries::of_suites(config, suite_rows);
     outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
+    outputs.add(&SUITE_SUMMARY, suite_summary);
     outputs.add(&TEST_RESULTS, results.rows);
-    let (metrics, late, suites) = live_metrics::render(cx, facts, durations.slow, results.running, runs.awaited);
-    outputs.add(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics));
-    outputs.add(&PERFORMANCE, performance::render(cx, suites, measures, phases, control.rules.clone()));
+    let (slow, running, awaited) = (durations.slow, results.running, runs.awaited);
+    let sources = live_metrics::Sources { facts, slow, measured: measured.clone(), running, awaited, covered };
+    let (metrics, late, suites) = live_metrics::render(cx, sources);
+    outputs.add(&LIVE_METRICS, tiles.tap(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics)));
+    let (performance, performance_summary) =
+        summaries::of_performance(config, performance::render(cx, suites, measured));
+    outputs.add(&PERFORMANCE, performance);
+    outputs.add(&PERFORMANCE_SUMMARY, performance_summary);
     outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
     let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(missing_of_suites);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
-    outputs.add(&ALERTS, alerts::render(cx, watched, control.rules, silence));
+    outputs.add(&ALERTS, tiles.tap(&ALERTS, alerts::render(cx, watched, control.rules, silence)));
+    outputs.add(&DASHBOARD, dashboard::render(cx, tiles));
     (outputs, refusals, of_masks.concat(of_flaky_rules))
 }

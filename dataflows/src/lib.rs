@@ -31,6 +31,7 @@ pub mod keyed;
 pub mod map;
 pub mod notes;
 pub mod output;
+mod pace;
 mod pairs;
 pub mod percentiles;
 pub mod results;

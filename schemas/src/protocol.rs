@@ -35,6 +35,7 @@ pub fn enum_words(view: &str, column: &str) -> Option<&'static [&'static str]> {
         "latest_result" => Some(&["skipped", "passed", "failed", "error", "timeout"]),
         "severity" => Some(&["info", "warning", "error"]),
         "state" => Some(&["running", "passed", "failed", "abandoned"]),
+        "scope" if view.starts_with("performance") => Some(&["suite", "test"]),
         "scope" => Some(&["project", "framework", "branch", "suite"]),
         _ => None,
     }
@@ -387,6 +388,9 @@ pub struct Completeness {
     pub running_runs: i64,
     /// Streams of them that are not complete.
     pub open_streams: i64,
+    /// Shards of them from which more is to come: these streams, and shards that were announced and not seen yet.
+    #[serde(default)]
+    pub open_shards: i64,
     /// Tests of them that were announced and not seen yet.
     pub not_seen: i64,
     /// Records that are durable and not in yet.

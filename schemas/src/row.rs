@@ -129,6 +129,24 @@ impl Row {
         self.values().nth(index).unwrap_or(Value::Null)
     }
 
+    /// A column's text; none of another kind.
+    #[must_use]
+    pub fn text(&self, index: usize) -> Option<&str> {
+        match self.column(index) {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A column's number; none of another kind.
+    #[must_use]
+    pub fn number(&self, index: usize) -> Option<i64> {
+        match self.column(index) {
+            Value::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Appends the row as a JSON array to `out`, typed by `view`: durations in ms, ratios as decimals.
     pub fn write_json(&self, view: &View, out: &mut String) {
         out.push('[');
@@ -242,6 +260,22 @@ impl RowWriter {
             self.raw_str(value);
         }
         self
+    }
+
+    /// Adds a value of another row.
+    pub fn value(&mut self, value: Value<'_>) -> &mut Self {
+        match value {
+            Value::Null => self.null(),
+            Value::Bool(value) => self.bool(value),
+            Value::Int(value) => self.int(value),
+            Value::Str(value) => self.str(value),
+            Value::List(List { count, bytes }) => {
+                self.tag(TAG_LIST);
+                write_varint(&mut self.bytes, count as u64);
+                self.bytes.extend_from_slice(bytes);
+                self
+            }
+        }
     }
 
     /// The row, and the writer is empty again.

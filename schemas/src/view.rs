@@ -14,9 +14,11 @@ mod people;
 mod runs;
 
 pub use failures::{ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS};
-pub use measures::{COVERAGE, COVERAGE_SUMMARY, LIVE_METRICS, PERFORMANCE, SLOW_TESTS};
-pub use people::{ALERTS, REJECTS, RULES, USER_ACTIVITY};
-pub use runs::{MISSING, RUN_PROGRESS, SUITE_PROGRESS, TEST_RESULTS};
+pub use measures::{
+    COVERAGE, COVERAGE_OVERVIEW, COVERAGE_SUMMARY, LIVE_METRICS, PERFORMANCE, PERFORMANCE_SUMMARY, SLOW_TESTS,
+};
+pub use people::{ALERTS, DASHBOARD, REJECTS, RULES, USER_ACTIVITY};
+pub use runs::{MISSING, RUN_PROGRESS, SUITE_PROGRESS, SUITE_SUMMARY, TEST_RESULTS};
 
 use serde::Serialize;
 
@@ -133,6 +135,17 @@ pub const VIEWS: &[&View] = &[
     &PERFORMANCE,
     &REJECTS,
     &RULES,
+    &DASHBOARD,
+    &SUITE_SUMMARY,
+    &COVERAGE_OVERVIEW,
+    &PERFORMANCE_SUMMARY,
+];
+
+/// Channels that have an aggregated form, and the view that is it. It is no part of the channel itself.
+pub const AGGREGATED: &[(&str, &View)] = &[
+    (SUITE_PROGRESS.channel, &SUITE_SUMMARY),
+    (COVERAGE_SUMMARY.channel, &COVERAGE_OVERVIEW),
+    (PERFORMANCE.channel, &PERFORMANCE_SUMMARY),
 ];
 
 const fn column(name: &'static str, kind: Kind) -> Column {
@@ -142,6 +155,19 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_aggregated_form_of_a_channel_is_a_view_of_its_own() {
+        for (channel, aggregated) in AGGREGATED {
+            assert!(VIEWS.contains(aggregated) && aggregated.channel != *channel, "{}", aggregated.name);
+            let of_channel = |view: &&&View| view.channel == *channel;
+            let base = VIEWS.iter().filter(of_channel).find(|view| {
+                let slower = view.cadence_ms < aggregated.cadence_ms;
+                slower && aggregated.columns.iter().all(|column| view.columns.contains(column))
+            });
+            assert!(base.is_some(), "{} is made of columns of a faster view of {channel}", aggregated.name);
+        }
+    }
 
     #[test]
     fn every_view_is_sound() {

@@ -1,6 +1,7 @@
 //! The gateway: sockets, sessions, HTTP queries, authentication and limits.
 //!
-//! Contract: [`router`] serves `/v1/stream` (WebSocket), `/v1/views`, `/v1/views/{view}` and `/v1/digests` from a hub.
+//! Contract: [`router`] serves `/v1/stream` (WebSocket), `/v1/views`, `/v1/views/{view}`, `/v1/completeness` and `/v1/digests` from a
+//! hub.
 //! Stateless: a client's whole position is `{epoch, time}`. Every request passes the check of `Host` and `Origin`
 //! ([`origin`]), then that of its token ([`auth`]).
 //!
@@ -12,6 +13,7 @@
 //! | `progress` | telling quiet from stalled |
 //! | `options`, `limits` | what a client may ask for |
 //! | `queries` | HTTP |
+//! | `completeness` | what is still to come, of runs and projects |
 //!
 //! # Failure
 //! A full server answers 503 with `Retry-After`. At shutdown each session closes with 4101; [`Gateway::drained`] waits for
@@ -19,6 +21,7 @@
 
 pub mod auth;
 mod batch;
+mod completeness;
 mod group;
 pub mod http_error;
 mod limits;
@@ -198,6 +201,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/views", get(queries::views))
         .route("/v1/views/{view}", get(queries::rows))
         .route("/v1/why/flaky_tests/{test}", get(why::flaky_test))
+        .route("/v1/completeness", get(completeness::completeness))
         .route("/v1/digests", get(queries::digests))
         .route("/v1/rules", get(rules::rules))
         .route("/v1/incidents", get(rules::incidents))

@@ -41,6 +41,7 @@ const FILES: &[File] = &[
     ("/assets/router.js", SCRIPT, include_str!("../../dashboard/router.js")),
     ("/assets/store.js", SCRIPT, include_str!("../../dashboard/store.js")),
     ("/assets/time.js", SCRIPT, include_str!("../../dashboard/time.js")),
+    ("/assets/views/alerts.js", SCRIPT, include_str!("../../dashboard/views/alerts.js")),
     ("/assets/views/coverage.js", SCRIPT, include_str!("../../dashboard/views/coverage.js")),
     ("/assets/views/errors.js", SCRIPT, include_str!("../../dashboard/views/errors.js")),
     ("/assets/views/metrics.js", SCRIPT, include_str!("../../dashboard/views/metrics.js")),

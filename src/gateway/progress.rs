@@ -125,6 +125,7 @@ pub(crate) fn progress(
             up_to: head.time,
             running_runs: head.open.running_runs,
             open_streams: head.open.open_streams,
+            open_shards: head.open.open_shards(),
             not_seen: head.open.not_seen,
             behind_records: status.behind_records,
             behind_ms: status.behind_ms,

@@ -66,21 +66,7 @@ pub(crate) async fn rows(
     let page = Page::read(pairs, gateway.hub.config().snapshot_rows_max)?;
     let query =
         Query::of_view(view, page.filters).map_err(|error| bad_request(QueryError::code(&error), error.to_string()))?;
-    if !gateway.hub.head().live {
-        return Err(HttpError::unavailable("recovering", "the server is not live yet: it replays its log", 1));
-    }
-    let turn = tokio::time::timeout(gateway.config.page_wait, Arc::clone(&gateway.pages).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(HttpError::unavailable("busy", "all places for such answers are taken for now", 1));
-    };
-    let mut scan = Scan::new(Arc::new(query), page.limit).after(page.after);
-    let (snapshot, more) = loop {
-        match scan.step(&gateway.hub) {
-            Step::More => tokio::task::yield_now().await,
-            Step::Done(snapshot) => break (snapshot, false),
-            Step::Full(snapshot) => break (snapshot, true),
-        }
-    };
+    let Collected { snapshot, more, turn } = collect(&gateway, query, page.limit, page.after).await?;
     let until = Instant::now() + gateway.config.snapshot_timeout;
     let mut text = PageText::new(view, snapshot, more, until, turn);
     let body = match text.next() {
@@ -88,6 +74,38 @@ pub(crate) async fn rows(
         first => Body::from_stream(stream::iter(first.into_iter().chain(text))),
     };
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// The rows of a query, once there is a place for it among those under way.
+pub(crate) struct Collected {
+    pub(crate) snapshot: Snapshot,
+    /// Whether there are more than were asked for.
+    pub(crate) more: bool,
+    turn: OwnedSemaphorePermit,
+}
+
+/// Collects the rows of a query, at most `limit`, above a key.
+pub(crate) async fn collect(
+    gateway: &Gateway,
+    query: Query,
+    limit: usize,
+    after: Option<Box<[u8]>>,
+) -> Result<Collected, HttpError> {
+    if !gateway.hub.head().live {
+        return Err(HttpError::unavailable("recovering", "the server is not live yet: it replays its log", 1));
+    }
+    let turn = tokio::time::timeout(gateway.config.page_wait, Arc::clone(&gateway.pages).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(HttpError::unavailable("busy", "all places for such answers are taken for now", 1));
+    };
+    let mut scan = Scan::new(Arc::new(query), limit).after(after);
+    loop {
+        match scan.step(&gateway.hub) {
+            Step::More => tokio::task::yield_now().await,
+            Step::Done(snapshot) => return Ok(Collected { snapshot, more: false, turn }),
+            Step::Full(snapshot) => return Ok(Collected { snapshot, more: true, turn }),
+        }
+    }
 }
 
 impl Page {

@@ -19,7 +19,7 @@
 //! A frame that does not follow the last one, a second row for a key, a −1 of a row that is not there, or (checked in debug
 //! builds) a wrong digest panics: what clients were told would be wrong.
 
-mod completeness;
+pub mod completeness;
 pub mod encoding;
 mod filter;
 pub mod parts;

@@ -376,6 +376,14 @@ mod tests {
     }
 
     #[test]
+    fn scopes_are_those_of_the_view() {
+        assert!(query("performance", json!({"scope": "test"})).is_ok());
+        assert!(query("performance_summary", json!({"scope": ["suite", "test"]})).is_ok());
+        assert_eq!(code("performance", json!({"scope": "branch"})).0, "invalid_filter_value");
+        assert_eq!(code("live_metrics", json!({"scope": "test"})).0, "invalid_filter_value");
+    }
+
+    #[test]
     fn key_conditions_narrow_the_walk() {
         let ranges = |filters| {
             let query = query("test_results", filters).expect("is known");

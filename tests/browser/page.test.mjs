@@ -199,6 +199,44 @@ withServer("flaky tests stand with what decided, and go when it is taken back", 
   await until(page, () => document.querySelectorAll("tr.flaky-test").length === 0);
 });
 
+withServer("an alert stands with its run while it fires, and on the project's card", {}, async ({ weir, open }) => {
+  const rule = { kind: "alert", project: "web", view: "run_progress", filter: { state: ["running"] }, when: [{ column: "failed", is: ">=", threshold: 1 }],
+    severity: "warning", message: "{value} tests of {run} fail" };
+  const answer = await fetch(`${weir.url}/v1/rules/failing?wait=applied`, { method: "PUT", body: JSON.stringify(rule), headers: { "content-type": "application/json" } });
+  assert.equal(answer.status, 200, await answer.text());
+  const page = await open();
+  const fires = () => [...document.querySelectorAll(".alert .what")].filter((what) => what.textContent.includes("tests of")).length;
+  const tile = (wanted) => until(page, (words) => document.querySelector('.card .tile[data-column="firing_alerts"] .value')?.textContent === words, wanted);
+  const run = new Run("web", "a · b");
+  await weir.post([...run.started(2), run.test(1, "passed")]);
+  await tile("0");
+  assert.equal(await page.evaluate(fires), 0);
+  await weir.post([run.test(2, "failed", { error: { message: "no" } })]);
+  const alert = page.locator(".alert", { hasText: "1 tests of a · b fail" });
+  await alert.waitFor();
+  assert.match(await alert.textContent(), /Warning.*web \/ a · b · failing/);
+  await until(page, () => Number(document.querySelector('.card .tile[data-column="firing_alerts"] .value').textContent) >= 1);
+  await page.getByRole("link", { name: "All alerts" }).click();
+  await page.getByRole("heading", { name: "Alerts", level: 2 }).waitFor();
+  await alert.getByRole("link", { name: "web / a · b" }).click();
+  assert.equal(await page.locator("h1").last().textContent(), "a · b");
+  await page.goto(`${weir.url}/#/alerts`);
+  await alert.waitFor();
+  await weir.post(run.ended());
+  await alert.waitFor({ state: "detached" });
+});
+
+withServer("a project's card shows what its runs cover and how many tests are flaky", {}, async ({ weir, open }) => {
+  const page = await open();
+  const run = new Run("web", "r1");
+  const tile = (column, wanted) => until(page, ([name, words]) => document.querySelector(`.card .tile[data-column="${name}"] .value`)?.textContent === words, [column, wanted]);
+  await weir.post([...run.started(2), run.test(1, "failed", { attempt: 1, error: { message: "no" } }), run.test(1, "passed", { attempt: 2 })]);
+  await tile("flaky_tests", "1");
+  await tile("live_coverage", "–");
+  await weir.post([run.event("coverage_updated", { coverage: { files: [{ path: "src/a.rs", covered: "1-3", instrumented: "1-4" }] } })]);
+  await tile("live_coverage", "75.0");
+});
+
 withServer("slow tests stand by their medians", {}, async ({ weir, open }) => {
   const page = await open("/#/slow");
   await page.getByText("No test has said how long it took").waitFor();
@@ -324,13 +362,18 @@ withServer("everything can be reached and done with the keyboard", {}, async ({ 
 
 /** A server with something of everything. */
 async function furnished(weir) {
+  for (const severity of ["error", "warning", "info"]) {
+    const rule = { kind: "alert", view: "run_progress", when: [{ column: "failed", is: ">=", threshold: 1 }], severity, message: `{run}: {value} failed, which is ${severity}` };
+    const answer = await fetch(`${weir.url}/v1/rules/any-${severity}?wait=applied`, { method: "PUT", body: JSON.stringify(rule), headers: { "content-type": "application/json" } });
+    assert.equal(answer.status, 200);
+  }
   const long = new Run("a-project-with-a-rather-long-name", "build-2026-11-22T21-48-27Z-windows-latest-node-20-shard-3", { branch: "feature/a-branch-name-that-goes-on-and-on-and-on" });
   const message = "java.lang.IllegalStateException: connectionPoolExhausted".padEnd(300, "x");
   await weir.post([...long.started(40), long.test(1, "passed"), long.test(2, "failed", { error: { message, type: "java.lang.IllegalStateException" }, testName: "n".repeat(200) }), long.test(3, "error", { error: { message: "boom" } }), long.test(3, "passed", { attempt: 2 }), long.test(4, "skipped")]);
   const short = new Run("web", "r1");
   await weir.post([...short.started(2), short.test(1, "passed"), ...short.ended()]);
   await weir.post([long.event("test_case_started", { testId: "t9", testSuiteId: "unit" })]);
-  return [["runs", "/", "tr.run"], ["patterns", "/#/patterns", "button.pattern"], ["flaky", "/#/flaky", "tr.flaky-test"], ["slow", "/#/slow", "tr.slow-test"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
+  return [["runs", "/", "tr.run"], ["alerts", "/#/alerts", ".alert"], ["patterns", "/#/patterns", "button.pattern"], ["flaky", "/#/flaky", "tr.flaky-test"], ["slow", "/#/slow", "tr.slow-test"], ["people", "/#/people", "tr.person"], ["problems", "/#/problems", ".problem"],
     ["run", `/#/runs/${long.project}/${long.run}`, "button.test"]];
 }
 

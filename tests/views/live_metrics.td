@@ -124,3 +124,30 @@ expect live_metrics
 - ["web","framework","pytest","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
 - ["web","project","web","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
 - ["web","suite","unit","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
+
+# Two runs on two branches cover something, and one of them is measured.
+ingest
+{"eventId":"c1-1","eventType":"coverage_updated","streamId":"c1","version":1,"timestamp":4999500,"correlationId":"r8","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-4","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"main"}}
+{"eventId":"c1-2","eventType":"performance_measured","streamId":"c1","version":2,"timestamp":4999500,"correlationId":"r8","data":{"testSuiteId":"unit","performance":{"memory":1000}},"metadata":{"project":"web","branch":"main"}}
+{"eventId":"c1-3","eventType":"performance_measured","streamId":"c1","version":3,"timestamp":4999500,"correlationId":"r8","data":{"testId":"a","performance":{"memory":2001}},"metadata":{"project":"web","branch":"main"}}
+{"eventId":"c2-1","eventType":"coverage_updated","streamId":"c2","version":1,"timestamp":4999500,"correlationId":"r9","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-9","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"fix"}}
+advance 5000000
+expect live_metrics
+
+# More is covered. What was measured leaves; coverage is compared once it has been known for ten minutes, with what it was then.
+ingest
+{"eventId":"c1-4","eventType":"coverage_updated","streamId":"c1","version":4,"timestamp":5005000,"correlationId":"r8","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"5-8","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"main"}}
+advance 5005500
+expect live_metrics
+advance 5006000
+expect live_metrics
+advance 5600000
+expect live_metrics
+advance 5610000
+expect live_metrics
+
+# What the other run covers is taken back: its branch has none any more.
+ingest
+{"eventId":"c2-2","eventType":"result_withdrawn","streamId":"c2","version":2,"timestamp":5700000,"correlationId":"r9","data":{"withdraws":"c2-1"},"metadata":{"project":"web","branch":"fix"}}
+advance 5701000
+expect live_metrics

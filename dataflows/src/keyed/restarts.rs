@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 31] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -41,6 +41,9 @@ const NAMES: [&str; 28] = [
     "::Rings",
     "::Alerts",
     "::Withdrawals",
+    "::LocalTiles",
+    "::Tiles",
+    "::Pace",
 ];
 
 /// What is done to machines while a dataflow runs.

@@ -4,8 +4,12 @@
 //! window from the tick at which it came until its pane has left (`window`); one that comes when it has left every window is
 //! late: it goes to `rejects` as a count. A scope's row is over all its runs. Rows move at multiples of the view's cadence,
 //! those of the longer windows at whole seconds, and are exact there. `success_rate` is 100 and `error_rate` 0 while nothing
-//! finished; skipped tests are in `tests_per_second` and in no rate. A row is there while its window holds an attempt; that
-//! of 60 s also while a test is running or, for a project, something is awaited.
+//! finished; skipped tests are in `tests_per_second` and in no rate. A row is there while its window holds an attempt
+//! or a measurement of memory; that of 60 s also while a test is running, lines of a run in state are known or, for a project,
+//! something is awaited.
+//!
+//! What is covered comes from the rows of `coverage_summary`, so an event costs nothing for it. It is summed by lines, over the runs
+//! that are in state ([`gauges`]); where it comes from ten minutes ago [`trend`] knows.
 //!
 //! `performance_score` is the share of attempts that were not slow for their test, of those that say how long they took and were not
 //! skipped; the verdicts come from `crate::durations`.
@@ -27,15 +31,17 @@ pub mod local;
 mod patterns;
 pub mod scope;
 pub mod scopes;
+mod trend;
 
 use crate::context::Context;
 use crate::facts::{AttemptFact, Awaited, Late, Rows, Running};
 use crate::fork::fork;
 use crate::keyed::{Collection, keyed};
 use crate::views::performance;
+use crate::views::performance::measures::Measurement;
 use crate::window::Window;
 use delta::Delta;
-use gauges::{Gauge, LocalGauges};
+use gauges::{Covered, Gauge, LocalGauges};
 use local::{Attempt, LocalPanes};
 use scopes::Scopes;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -54,23 +60,40 @@ pub const LONGEST: Window = WINDOWS[WINDOWS.len() - 1];
 /// The longer windows' rows move at multiples of it.
 pub const LONG_CADENCE_MS: u64 = 1_000;
 
+/// What the view is made of.
+pub struct Sources<'s> {
+    /// Attempts that ended.
+    pub facts: Collection<'s, AttemptFact>,
+    /// Those of them that were slow for their test.
+    pub slow: Collection<'s, AttemptFact>,
+    /// What was measured.
+    pub measured: Collection<'s, Measurement>,
+    /// Tests that run.
+    pub running: Collection<'s, Running>,
+    /// What was announced and has not come.
+    pub awaited: Collection<'s, Awaited>,
+    /// What runs cover.
+    pub covered: Collection<'s, Covered>,
+}
+
 /// The view's rows, what came too late for them, and what workers have summed of suites.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,
-    facts: Collection<'s, AttemptFact>,
-    slow: Collection<'s, AttemptFact>,
-    running: Collection<'s, Running>,
-    awaited: Collection<'s, Awaited>,
+    sources: Sources<'s>,
 ) -> (Rows<'s>, Collection<'s, Late>, Collection<'s, performance::content::Delta>) {
     let until = cx.config.until;
+    let Sources { facts, slow, measured, running, awaited, covered } = sources;
     let facts = facts.map(|(fact, time, diff)| (Attempt::Ended(fact), time, diff));
     let facts = facts.concat(slow.map(|(fact, time, diff)| (Attempt::Slow(fact), time, diff)));
+    let facts = facts.concat(measured.map(|(measured, time, diff)| (Attempt::Measured(measured), time, diff)));
     let (panes, late) = keyed("LiveMetricsPanes", facts, Pipeline, until, LocalPanes::default()).ok_err(split);
     let (panes, suites) = fork("PanesOfSuites", panes, performance::content::Delta::of_suite);
     let running = running.map(|(running, time, diff)| (Gauge::Running(running), time, diff));
     let awaited = awaited.map(|(awaited, time, diff)| (Gauge::Awaited(awaited), time, diff));
-    let gauges = keyed("LiveMetricsGauges", running.concat(awaited), Pipeline, until, LocalGauges::default());
+    let covered = covered.map(|(covered, time, diff)| (Gauge::Covered(covered), time, diff));
+    let gauges = running.concat(awaited).concat(covered);
+    let gauges = keyed("LiveMetricsGauges", gauges, Pipeline, until, LocalGauges::default());
     let owner = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.scope.route());
     (keyed("LiveMetrics", panes.concat(gauges), owner, until, Scopes::default()), late, suites)
 }

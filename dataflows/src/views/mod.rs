@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod coverage;
+pub mod dashboard;
 pub mod error_stream;
 pub mod failure_patterns;
 pub mod flaky_tests;
@@ -11,5 +12,6 @@ pub mod performance;
 pub mod rejects;
 pub mod run_progress;
 pub mod suite_progress;
+pub mod summaries;
 pub mod test_results;
 pub mod user_activity;

@@ -25,14 +25,13 @@ pub mod scope;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::control::Rule;
-use crate::facts::{PhaseChange, Rows};
-use crate::input::Event;
+use crate::facts::Rows;
 use crate::keyed::{Collection, keyed};
 use crate::window::Window;
 use content::Delta;
 use feed::{Feed, FeedOutput};
 use local::LocalMeasures;
+use measures::Measurement;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
@@ -50,17 +49,10 @@ pub const LONG_CADENCE_MS: u64 = 10_000;
 /// Buckets of a project's suites, and of its tests.
 const BUCKETS: u128 = 256;
 
-/// The view's rows, from what `live_metrics` sums of suites, events that measure or withdraw, phases, and incidents.
+/// The view's rows, from what `live_metrics` sums of suites and from what was measured.
 #[must_use]
-pub fn render<'s>(
-    cx: &Context<'s>,
-    suites: Collection<'s, Delta>,
-    events: Collection<'s, Arc<Event>>,
-    phases: Collection<'s, PhaseChange>,
-    rules: Collection<'s, Rule>,
-) -> Rows<'s> {
+pub fn render<'s>(cx: &Context<'s>, suites: Collection<'s, Delta>, measured: Collection<'s, Measurement>) -> Rows<'s> {
     let until = cx.config.until;
-    let measured = measures::measures(cx, events, phases, rules);
     let measured = keyed("PerformanceLocal", measured, Pipeline, until, LocalMeasures::default());
     let by_bucket = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let feed = Feed::new(Arc::clone(&cx.config), share(&cx.config));

@@ -128,7 +128,7 @@ fn take<D: Ord + Clone>(updates: &Updates<D>, mut next: usize, time: u64, now: &
 fn summaries(fact: &AttemptFact) -> Vec<(Summary, u64)> {
     let fingerprint = fact.failure.as_ref().map(|failure| failure.fingerprint);
     let in_window = |number: usize, window| {
-        scopes(fact).into_iter().map(move |(project, kind, name)| {
+        scopes(&fact.names, &fact.origin).into_iter().map(move |(project, kind, name)| {
             let key = (project, Text::from(kind), name, number);
             ((key, fact.outcome, fact.duration_us, fingerprint), left(fact.at, window))
         })

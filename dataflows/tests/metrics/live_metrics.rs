@@ -5,16 +5,19 @@ use crate::harness::{Attempt, BASE, ByHand, Follower, attempts, cases, check, fa
 use crate::hold_back;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use timely::dataflow::operators::vec::Map as _;
 use weir_dataflows::Config;
 use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Awaited, AwaitedKind, Rows, Running};
-use weir_dataflows::input::Text;
+use weir_dataflows::input::{Performance, Text};
 use weir_dataflows::keyed::{Collection, Machine as _, Step, Updates};
 use weir_dataflows::views::live_metrics::delta::Delta;
+use weir_dataflows::views::live_metrics::gauges::Covered;
 use weir_dataflows::views::live_metrics::local::{Attempt as PaneInput, LocalPanes};
-use weir_dataflows::views::live_metrics::render;
 use weir_dataflows::views::live_metrics::scopes::Scopes;
+use weir_dataflows::views::live_metrics::{Sources, render};
+use weir_dataflows::views::performance::measures::Measurement;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, Value};
 use weir_schemas::update::Cause;
@@ -33,11 +36,19 @@ fn view<'s>(cx: &Context<'s>, data: Collection<'s, Datum>) -> Rows<'s> {
         Datum::Running(running) => Some((running, time, diff)),
         _ => None,
     });
-    let awaited = data.flat_map(|(datum, time, diff)| match datum {
+    let awaited = data.clone().flat_map(|(datum, time, diff)| match datum {
         Datum::Awaited(awaited) => Some((awaited, time, diff)),
         _ => None,
     });
-    render(cx, facts, slow, running, awaited).0
+    let measured = data.clone().flat_map(|(datum, time, diff)| match datum {
+        Datum::Measured(measured) => Some((measured, time, diff)),
+        _ => None,
+    });
+    let covered = data.flat_map(|(datum, time, diff)| match datum {
+        Datum::Covered(covered) => Some((covered, time, diff)),
+        _ => None,
+    });
+    render(cx, Sources { facts, slow, measured, running, awaited, covered }).0
 }
 
 const SPAN: u64 = 80_000;
@@ -75,6 +86,45 @@ fn gauges() -> impl Strategy<Value = Updates<Datum>> {
     })
 }
 
+/// What was measured, as if each attempt had said it: some say nothing of memory, one that it is less than none.
+fn measured(history: &[Attempt]) -> impl Iterator<Item = (Datum, u64, i64)> {
+    facts(history).into_iter().map(|(fact, time, diff)| {
+        let said = fact.duration_us.map_or(0, |us| us % 5_000).cast_signed();
+        let performance = Performance { memory: (said % 4 > 0).then_some(said - 50), ..Performance::default() };
+        let (names, origin) = (Arc::clone(&fact.names), Arc::clone(&fact.origin));
+        let performance = Arc::new(performance);
+        let measured = Measurement { at: fact.at, duration_us: fact.duration_us, names, origin, performance };
+        (Datum::Measured(measured), time, diff)
+    })
+}
+
+/// Runs that cover something: each says so at a whole second, some say something else later, and all leave.
+fn covers() -> impl Strategy<Value = Updates<Datum>> {
+    let run = (0..1_500u64, prop::collection::vec((1..700u64, 0..9i64, 1..9i64), 1..5), 0u8..2, 0u8..3);
+    prop::collection::vec(run, 1..5).prop_map(|runs| {
+        let mut updates = Vec::new();
+        for (begin, said, project, branch) in runs {
+            let mut at = BASE + begin * 1_000;
+            for (seconds, covered, more) in said {
+                let (project, branch) =
+                    (Text::from(format!("p{project}")), (branch > 0).then(|| format!("b{branch}").into()));
+                let datum = Datum::Covered(Covered { project, branch, covered, lines: covered + more });
+                updates.push((datum.clone(), at, 1));
+                at += seconds * 1_000;
+                updates.push((datum, at, -1));
+            }
+        }
+        updates
+    })
+}
+
+/// The cadence points around everything that may move coverage or its trend.
+fn points_of_coverage(updates: &Updates<Datum>) -> Vec<u64> {
+    let moves = updates.iter().flat_map(|(_, at, _)| [*at, at.next_multiple_of(10_000) + 600_000]);
+    let around = moves.flat_map(|at| [at - 250, at, at + 250, at + 10_000]);
+    around.filter(|point| *point >= BASE).collect::<BTreeSet<u64>>().into_iter().collect()
+}
+
 fn points() -> Vec<u64> {
     (0..=(2 * SPAN + 70_000) / 250).map(|point| BASE + point * 250).collect()
 }
@@ -103,7 +153,13 @@ proptest! {
     #[test]
     fn rows_are_those_of_the_oracle_whenever_an_attempt_comes_ages_or_leaves(history in long_history(), seed: u64) {
         let points = points_of(&history);
-        let updates = facts(&history).into_iter().map(|(fact, time, diff)| (Datum::Fact(fact), time, diff)).collect();
+        let updates = facts(&history).into_iter().map(|(fact, time, diff)| (Datum::Fact(fact), time, diff));
+        check(seed, &Config::default(), updates.chain(measured(&history)).collect(), &points, 250, view, oracle)?;
+    }
+
+    #[test]
+    fn coverage_is_that_of_all_runs_in_state_and_is_compared_with_that_of_ten_minutes_ago(updates in covers(), seed: u64) {
+        let points = points_of_coverage(&updates);
         check(seed, &Config::default(), updates, &points, 250, view, oracle)?;
     }
 
@@ -182,6 +238,7 @@ fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> U
     for (time, facts) in ticks {
         let worker = |attempt: &PaneInput| match attempt {
             PaneInput::Ended(fact) | PaneInput::Slow(fact) => fact.names.test_or_zero().route(),
+            PaneInput::Measured(measured) => measured.names.test_or_zero().route(),
         };
         local.step(time, facts, worker);
         // What the first layer says before and at this time.

@@ -11,14 +11,19 @@ use super::{Kind, View, column};
 /// null while no attempt says how long it took. `performance_score` is the share, in percent, of attempts that took at most twice
 /// the median of their test over the last 7 days before their tick, of those that were not skipped and say how long they took; what has
 /// no such median was on time. `failure_patterns` counts different failures in the window, exactly up to
-/// 4,096 different ones in the last hour; above, it is a lower bound.
+/// 4,096 different ones in the last hour; above, it is a lower bound. `memory_average` is the mean, in bytes, over the events of the
+/// window that state a `memory` and name a suite or a test of the scope, each once; null while none did.
 ///
 /// The other columns are of now, whatever the window, and are null but in the rows of `60s`: `running_tests` of a project and
 /// a suite (what runs is not told by framework or branch), and of a project `open_streams` and `not_seen`, which say how
 /// complete its numbers are: streams not yet complete, and tests announced and not yet seen, over its running runs.
+/// `live_coverage` of a project and a branch: lines covered of all lines that count, in percent, both summed over its runs in state
+/// as their rows `*` of `coverage_summary` have them (a line that two runs know counts twice); null while none of them names lines.
+/// `coverage_trend`: how many points that is above what it was 10 minutes before the last whole 10 s; null until it has been known
+/// for so long.
 pub const LIVE_METRICS: View = View {
     name: "live_metrics",
-    version: 3,
+    version: 4,
     channel: "real_time_metrics",
     key: 4,
     cadence_ms: 250,
@@ -39,6 +44,9 @@ pub const LIVE_METRICS: View = View {
         column("running_tests", Kind::Int),
         column("open_streams", Kind::Int),
         column("not_seen", Kind::Int),
+        column("memory_average", Kind::Int),
+        column("live_coverage", Kind::Ratio),
+        column("coverage_trend", Kind::Ratio),
     ],
 };
 
@@ -93,6 +101,28 @@ pub const COVERAGE_SUMMARY: View = View {
         column("branch", Kind::Str),
         column("state", Kind::Enum),
         column("complete", Kind::Bool),
+    ],
+};
+
+/// What is covered of each live run of all flags together: the rows `*` of `coverage_summary` every 5 s, the aggregated form of its
+/// channel.
+pub const COVERAGE_OVERVIEW: View = View {
+    name: "coverage_overview",
+    version: 1,
+    channel: "coverage_overview",
+    key: 2,
+    cadence_ms: 5_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("lines_covered", Kind::Int),
+        column("lines_total", Kind::Int),
+        column("percent", Kind::Ratio),
+        column("files", Kind::Int),
+        column("sessions_reported", Kind::Int),
+        column("sessions_expected", Kind::Int),
+        column("trend", Kind::Ratio),
+        column("branch", Kind::Str),
     ],
 };
 
@@ -151,5 +181,23 @@ pub const PERFORMANCE: View = View {
         column("max_memory", Kind::Int),
         column("average_cpu", Kind::Ratio),
         column("metrics", Kind::List),
+    ],
+};
+
+/// How long tests took and what they used in the last 10 s: the rows `10s` of `performance` every 10 s, the aggregated form of its
+/// channel.
+pub const PERFORMANCE_SUMMARY: View = View {
+    name: "performance_summary",
+    version: 1,
+    channel: "performance_summary",
+    key: 3,
+    cadence_ms: 10_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("scope", Kind::Enum),
+        column("name", Kind::Str),
+        column("average_duration", Kind::Duration),
+        column("average_memory", Kind::Int),
+        column("max_duration", Kind::Duration),
     ],
 };

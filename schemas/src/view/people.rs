@@ -91,3 +91,27 @@ pub const REJECTS: View = View {
         column("at", Kind::Time),
     ],
 };
+
+/// Each project at a glance, as long as anything is known of it, from the rows of other views at the same whole second.
+///
+/// `running_runs`: those of `run_progress` that are running. `tests_per_second`, `success_rate` and `live_coverage` are the project's
+/// own of the last 60 s in `live_metrics` (0, 100 and null where it has no such row), `failing_patterns` its `failure_patterns` of
+/// the last 10 minutes there, with the same bound. `firing_alerts` counts its rows of `alerts`, `flaky_tests` those of
+/// `flaky_tests` that are `flaky`: a test once for each branch.
+pub const DASHBOARD: View = View {
+    name: "dashboard",
+    version: 1,
+    channel: "dashboard_updates",
+    key: 1,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("running_runs", Kind::Int),
+        column("tests_per_second", Kind::Ratio),
+        column("success_rate", Kind::Ratio),
+        column("failing_patterns", Kind::Int),
+        column("firing_alerts", Kind::Int),
+        column("live_coverage", Kind::Ratio),
+        column("flaky_tests", Kind::Int),
+    ],
+};

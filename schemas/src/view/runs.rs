@@ -70,6 +70,25 @@ pub const SUITE_PROGRESS: View = View {
     ],
 };
 
+/// Each suite of each run at a glance: `suite_progress` once a second, the aggregated form of its channel.
+pub const SUITE_SUMMARY: View = View {
+    name: "suite_summary",
+    version: 1,
+    channel: "suite_summary",
+    key: 3,
+    cadence_ms: 1_000,
+    columns: &[
+        column("project", Kind::Str),
+        column("run", Kind::Str),
+        column("suite", Kind::Str),
+        column("name", Kind::Str),
+        column("planned", Kind::Int),
+        column("finished", Kind::Int),
+        column("state", Kind::Enum),
+        column("latest_result", Kind::Enum),
+    ],
+};
+
 /// Each test of each run. `outcome`: `running` until an attempt has ended, then that of the last attempt.
 pub const TEST_RESULTS: View = View {
     name: "test_results",

@@ -6,10 +6,12 @@
 
 use crate::input::Text;
 use crate::percentiles::{Counts, Scratch};
+use crate::views::performance::content::Sum;
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
+use weir_schemas::row::ratio;
 
 /// What a scope is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +96,8 @@ pub struct PaneDelta {
     pub content: Pane,
     /// Whether something was taken back.
     pub withdrawn: bool,
+    /// Whether attempts were part of it, and not only what was measured.
+    pub attempted: bool,
 }
 
 /// Sums over the attempts of a pane, or their changes.
@@ -121,7 +125,7 @@ impl Pane {
     }
 }
 
-/// Sums over attempts.
+/// Sums over attempts, and over what was measured beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Passed.
@@ -138,6 +142,8 @@ pub struct Sums {
     pub judged: i64,
     /// Those of them that took more than twice as long as their test does.
     pub slow: i64,
+    /// Memory, in bytes, that was measured.
+    pub memory: Sum,
 }
 
 impl Sums {
@@ -164,6 +170,13 @@ impl Sums {
         self.duration_us += other.duration_us * i128::from(times);
         self.judged += other.judged * times;
         self.slow += other.slow * times;
+        self.memory.add(Sum { count: other.memory.count * times, sum: other.memory.sum * i128::from(times) });
+    }
+
+    /// Whether there is nothing: no attempt, nothing measured.
+    #[must_use]
+    pub fn nothing(&self) -> bool {
+        self.finished() == 0 && self.memory.count == 0
     }
 
     /// How many attempts finished.
@@ -180,8 +193,8 @@ impl Sums {
     }
 }
 
-/// What is running and awaited in a scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is running, awaited and covered in a scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gauges {
     /// Tests begun and not ended.
     pub running: i64,
@@ -189,6 +202,10 @@ pub struct Gauges {
     pub streams: i64,
     /// Tests announced and not seen.
     pub tests: i64,
+    /// Lines covered, summed over runs.
+    pub covered: i64,
+    /// Lines that count, summed over runs.
+    pub lines: i64,
 }
 
 impl Gauges {
@@ -197,5 +214,13 @@ impl Gauges {
         self.running += other.running;
         self.streams += other.streams;
         self.tests += other.tests;
+        self.covered += other.covered;
+        self.lines += other.lines;
+    }
+
+    /// The share of lines that is covered, in percent; none without lines.
+    #[must_use]
+    pub fn coverage(&self) -> Option<i64> {
+        ratio(self.covered, 100, self.lines)
     }
 }

@@ -1,11 +1,11 @@
-//! The first layer of `live_metrics` for what is running and awaited: a worker's own changes, summed by scope.
+//! The first layer of `live_metrics` for what is running, awaited and covered: a worker's own changes, summed by scope.
 //!
-//! Contract: [`LocalGauges`] turns them into one [`Delta`] a suite and one a project at each cadence point. What came and went
+//! Contract: [`LocalGauges`] turns them into one [`Delta`] a suite, a branch and a project at each cadence point. What came and went
 //! in between is nothing.
 //!
 //! # Cost
-//! One look-up an update; projects' sums are made from those of their suites. State O(suites with a change since the last
-//! cadence point).
+//! One look-up an update; projects' sums are made from those of their suites. State O(suites and
+//! branches with a change since the last cadence point).
 
 use super::delta::{Change, Delta, Gauges, ScopeKind, ScopeName};
 use crate::facts::{Awaited, AwaitedKind, Running};
@@ -15,7 +15,8 @@ use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use weir_schemas::id::Id;
-use weir_schemas::view::LIVE_METRICS;
+use weir_schemas::row::Row;
+use weir_schemas::view::{COVERAGE_SUMMARY, LIVE_METRICS};
 
 /// What [`LocalGauges`] sums.
 #[derive(Clone, Debug)]
@@ -24,6 +25,38 @@ pub enum Gauge {
     Running(Running),
     /// Something is awaited.
     Awaited(Awaited),
+    /// A run covers something.
+    Covered(Covered),
+}
+
+/// The lines of a run that is in state, of all flags together: counted by the difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Its project.
+    pub project: Text,
+    /// Its branch, where it names one.
+    pub branch: Option<Text>,
+    /// Lines covered.
+    pub covered: i64,
+    /// Lines that count.
+    pub lines: i64,
+}
+
+impl Covered {
+    /// What a row of `coverage_summary` says, if it is of all flags of a run and there are lines.
+    #[must_use]
+    pub fn of(row: &Row) -> Option<Covered> {
+        let column = |name| COVERAGE_SUMMARY.column(name);
+        if row.text(column("flag")?) != Some("*") {
+            return None;
+        }
+        Some(Covered {
+            project: row.text(column("project")?)?.into(),
+            branch: row.text(column("branch")?).map(Text::from),
+            covered: row.number(column("lines_covered")?)?,
+            lines: row.number(column("lines_total")?).filter(|lines| *lines > 0)?,
+        })
+    }
 }
 
 /// A scope's sums until the next cadence point, its own without its suites'.
@@ -75,8 +108,22 @@ impl LocalGauges {
         self.slot(suite, || ScopeName { project, kind: ScopeKind::Suite, name }, Some(parent))
     }
 
+    fn branch(&mut self, project: &Text, name: &Text) -> usize {
+        let (project, name) = (Arc::clone(project), Arc::clone(name));
+        let name = ScopeName { project, kind: ScopeKind::Branch, name };
+        self.slot(name.id(), || name, None)
+    }
+
     fn add(&mut self, gauge: &Gauge, diff: i64) {
         let (slot, gauges) = match gauge {
+            Gauge::Covered(Covered { project, branch, covered, lines }) => {
+                let gauges = Gauges { covered: diff * covered, lines: diff * lines, ..Gauges::default() };
+                if let Some(branch) = branch {
+                    let slot = self.branch(project, branch);
+                    self.slots[slot].gauges.add(&gauges);
+                }
+                (self.project(project), gauges)
+            }
             Gauge::Running(Running { project, suite, suite_name }) => {
                 let suite_less = *suite == Id::default();
                 let slot = if suite_less { self.project(project) } else { self.suite(*suite, project, suite_name) };
@@ -114,9 +161,7 @@ impl LocalGauges {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entry {
     name: ScopeName,
-    running: i64,
-    streams: i64,
-    tests: i64,
+    gauges: Gauges,
     due: u64,
 }
 
@@ -145,23 +190,21 @@ impl Machine for LocalGauges {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let entry = |slot: &Slot| {
-            let Gauges { running, streams, tests } = slot.gauges;
-            Entry { name: slot.name.clone(), running, streams, tests, due: self.due }
-        };
+        let entry = |slot: &Slot| Entry { name: slot.name.clone(), gauges: slot.gauges, due: self.due };
         let mut entries: Vec<Entry> = self.slots.iter().map(entry).collect();
         entries.sort_unstable();
         entries
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
-        for Entry { name, running, streams, tests, due } in entries {
+        for Entry { name, gauges, due } in entries {
             self.due = due;
             let slot = match name.kind {
                 ScopeKind::Suite => self.suite(name.id(), &name.project, &name.name),
+                ScopeKind::Branch => self.branch(&name.project, &name.name),
                 _ => self.project(&name.project),
             };
-            self.slots[slot].gauges.add(&Gauges { running, streams, tests });
+            self.slots[slot].gauges.add(&gauges);
         }
         if self.due > 0 { vec![self.due] } else { Vec::new() }
     }

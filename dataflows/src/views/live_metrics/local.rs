@@ -1,7 +1,7 @@
 //! The first layer of `live_metrics` for attempts: a worker's own, summed by scope and pane.
 //!
 //! Contract: [`LocalPanes`] turns facts into one [`Delta`] a pane for each suite, project, framework and branch at each cadence
-//! point, and the late ones into a count a project at once.
+//! point, and the late ones into a count a project at once. What was measured is summed with them; what of that is late is nothing.
 //!
 //! A fact is summed where its suite, framework and branch meet: one look-up. Projects, frameworks and branches are summed
 //! from these sums, when they are told.
@@ -20,6 +20,7 @@ use crate::input::{Origin, Text};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
 use crate::percentiles::{Counts, Mark, Scratch};
+use crate::views::performance::measures::Measurement;
 use crate::window::Window;
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub enum Attempt {
     Ended(AttemptFact),
     /// An attempt was slow for its test.
     Slow(AttemptFact),
+    /// A suite or test was measured.
+    Measured(Measurement),
 }
 
 /// Sums facts by scope and pane.
@@ -73,16 +76,19 @@ struct Gathered {
     marks: Vec<Mark>,
     patterns: Vec<(Id, i64)>,
     withdrawn: bool,
+    attempted: bool,
 }
 
 impl Gathered {
     fn new(pane: u64) -> Gathered {
-        Gathered { pane, sums: Sums::default(), marks: Vec::new(), patterns: Vec::new(), withdrawn: false }
+        let (sums, marks, patterns) = Default::default();
+        Gathered { pane, sums, marks, patterns, withdrawn: false, attempted: false }
     }
 
     fn add(&mut self, fact: &AttemptFact, diff: i64) {
         self.sums.add_attempt(fact.outcome, fact.duration_us, diff);
         self.withdrawn |= diff < 0;
+        self.attempted = true;
         if let Some(duration_us) = fact.duration_us {
             (0..diff.unsigned_abs()).for_each(|_| self.marks.push(Mark::new(duration_us, diff < 0)));
         }
@@ -96,13 +102,14 @@ impl Gathered {
         self.marks.extend_from_slice(&other.marks);
         self.patterns.extend_from_slice(&other.patterns);
         self.withdrawn |= other.withdrawn;
+        self.attempted |= other.attempted;
     }
 
     fn delta(mut self, scratch: &mut Scratch) -> PaneDelta {
         consolidate(&mut self.patterns);
         let durations = Counts::of(&mut self.marks, scratch);
         let content = Pane { sums: self.sums, durations, patterns: self.patterns };
-        PaneDelta { pane: self.pane, content, withdrawn: self.withdrawn }
+        PaneDelta { pane: self.pane, content, withdrawn: self.withdrawn, attempted: self.attempted }
     }
 }
 
@@ -208,6 +215,16 @@ impl LocalPanes {
         let group = self.groups.of(&fact.origin);
         let gathered = &mut self.slot(fact.names.suite_id, &fact.names.suite, group, pane).gathered;
         gathered.sums.slow += diff;
+        gathered.withdrawn |= diff < 0;
+        gathered.attempted = true;
+    }
+
+    fn add_measured(&mut self, measurement: &Measurement, diff: i64, now: u64) {
+        let Some(bytes) = measurement.performance.memory else { return };
+        let Some(pane) = self.pane(measurement.at.min(now), now) else { return };
+        let (group, names) = (self.groups.of(&measurement.origin), &measurement.names);
+        let gathered = &mut self.slot(names.suite_id, &names.suite, group, pane).gathered;
+        gathered.sums.memory.add_value(bytes.max(0), diff);
         gathered.withdrawn |= diff < 0;
     }
 
@@ -330,6 +347,7 @@ impl Machine for LocalPanes {
             match fact {
                 Attempt::Ended(fact) => self.add(&fact, diff, step.now()),
                 Attempt::Slow(fact) => self.add_slow(&fact, diff, step.now()),
+                Attempt::Measured(measurement) => self.add_measured(&measurement, diff, step.now()),
             }
         }
         self.tell_late(step);

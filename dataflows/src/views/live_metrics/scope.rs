@@ -9,13 +9,14 @@
 //! where an attempt is held depends on its pane and the time alone, and what is taken back is found there.
 //!
 //! # Cost
-//! Bytes: 1 to 2 KB for a scope with a few attempts; each second, 10 s or 60 s with attempts holds a pane of 128 and 2 for
+//! Bytes: 1 to 2 KB for a scope with a few attempts; each second, 10 s or 60 s with attempts holds a pane of 160 and 2 for
 //! each bucket of durations in it; each level a histogram of 264 an octave; each pattern 24 a pane and 40. A suite of 20
 //! attempts a second for an hour takes about 75 KB; the most that a scope can take but for patterns is 170 panes of
 //! 15 KB. An attempt is added to a histogram once and moved twice, by then as counts of its bucket.
 
 use super::delta::{Change, Gauges, Pane, PaneDelta, ScopeKind, ScopeName, Sums};
 use super::patterns::Patterns;
+use super::trend::Past;
 use super::{LONG_CADENCE_MS, WINDOW_NAMES, WINDOWS};
 use crate::facts::RowChange;
 use crate::keyed::Step;
@@ -44,6 +45,10 @@ pub struct Kept {
     name: ScopeName,
     panes: [Panes<Pane>; WINDOWS.len()],
     gauges: Gauges,
+    /// What live coverage was.
+    past: Past,
+    /// Points that it has gained in ten minutes.
+    trend: Option<i64>,
     /// Whether the row of a window may have changed since it was last shown.
     changed: [bool; WINDOWS.len()],
     /// Whether a withdrawal was part of that.
@@ -80,6 +85,8 @@ impl Scope {
             name,
             panes: Default::default(),
             gauges: Gauges::default(),
+            past: Past::default(),
+            trend: None,
             changed: Default::default(),
             withdrawn: Default::default(),
             shown: Default::default(),
@@ -113,7 +120,7 @@ impl Scope {
 
     /// Takes a change in, once everything is moved on to `now`.
     pub(super) fn take(&mut self, change: Change, now: u64, tools: &mut Tools) {
-        let PaneDelta { pane: number, mut content, withdrawn } = match change {
+        let PaneDelta { pane: number, mut content, withdrawn, .. } = match change {
             Change::Pane(delta) => delta,
             Change::Gauges(gauges) => {
                 self.kept.gauges.add(&gauges);
@@ -151,6 +158,7 @@ impl Scope {
         let now = step.now();
         self.move_on(now, tools);
         self.take_patterns(now);
+        self.compare_coverage(now);
         let windows = if now.is_multiple_of(LONG_CADENCE_MS) { WINDOWS.len() } else { 1 };
         for window in 0..windows {
             if !std::mem::take(&mut self.kept.changed[window]) {
@@ -174,12 +182,21 @@ impl Scope {
         (std::mem::replace(&mut self.kept.due, due) != due && due > 0).then_some(due)
     }
 
-    /// The next time at which something leaves a window or a longer window's row is due; 0: none.
+    /// Compares what is covered now with what was.
+    fn compare_coverage(&mut self, now: u64) {
+        let Kept { past, gauges, trend, changed, .. } = &mut self.kept;
+        past.note(now, gauges.coverage());
+        let is = past.trend(now);
+        changed[0] |= std::mem::replace(trend, is) != is;
+    }
+
+    /// The next time at which something leaves a window, coverage is compared with something else or a longer window's row is
+    /// due; 0: none.
     fn next(&self, now: u64) -> u64 {
         let panes = self.kept.panes.iter().zip(WINDOWS);
         let expiry = panes.filter_map(|(panes, window)| panes.oldest().map(|pane| window.expiry(pane))).min();
         let second = self.kept.changed.contains(&true).then(|| (now + 1).next_multiple_of(LONG_CADENCE_MS));
-        expiry.into_iter().chain(second).min().unwrap_or(0)
+        expiry.into_iter().chain(second).chain(self.kept.past.due(now)).min().unwrap_or(0)
     }
 
     /// Whether nothing is left of it.
@@ -193,7 +210,7 @@ impl Scope {
         let gauges = (window == 0).then_some(gauges);
         let mut sums = Sums::default();
         self.levels[..=window].iter().for_each(|level| sums.add(&level.sums, 1));
-        if sums.finished() == 0 && gauges.is_none_or(|gauges| *gauges == Gauges::default()) {
+        if sums.nothing() && gauges.is_none_or(|gauges| *gauges == Gauges::default()) {
             return None;
         }
         let completed = sums.passed + sums.failing;
@@ -212,6 +229,9 @@ impl Scope {
         let of_suite = gauges.filter(|_| matches!(kind, ScopeKind::Project | ScopeKind::Suite));
         writer.opt_int(of_suite.map(|gauges| gauges.running));
         writer.opt_int(of_project.map(|gauges| gauges.streams)).opt_int(of_project.map(|gauges| gauges.tests));
+        writer.opt_int(sums.memory.average());
+        // Only a project and a branch are told of any lines.
+        writer.opt_int(gauges.and_then(Gauges::coverage)).opt_int(self.kept.trend.filter(|_| gauges.is_some()));
         Some(writer.finish(&LIVE_METRICS))
     }
 

@@ -71,10 +71,13 @@ pub struct Delta {
 }
 
 impl Delta {
-    /// What `live_metrics` tells of a suite.
+    /// What `live_metrics` tells of a suite's attempts.
     #[must_use]
     pub fn of_suite(delta: &LiveDelta) -> Option<Delta> {
         let (LiveKind::Suite, Change::Pane(pane)) = (delta.name.kind, &delta.change) else { return None };
+        if !pane.attempted {
+            return None;
+        }
         let sums = pane.content.sums;
         let content = Content {
             ended: sums.finished(),

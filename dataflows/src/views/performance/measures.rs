@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::control::{Incidents, Rule};
 use crate::facts::{Phase, PhaseChange};
-use crate::input::{Event, Input, Names, Performance, Text, Withdraws};
+use crate::input::{Event, Input, Names, Origin, Performance, Text, Withdraws};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use crate::map::Map;
 use crate::results::attempts::ATTEMPTS_MAX;
@@ -41,6 +41,8 @@ pub struct Measurement {
     pub duration_us: Option<u64>,
     /// The suite and the test.
     pub names: Arc<Names>,
+    /// Where it ran.
+    pub origin: Arc<Origin>,
     /// What it used.
     pub performance: Arc<Performance>,
 }
@@ -61,7 +63,7 @@ pub fn event_of_performance(input: &Input) -> Option<Arc<Event>> {
 }
 
 /// Keeps the measurements, distributed by run. `events`: those of [`event_of_performance`], and withdrawals that count.
-pub(super) fn measures<'s>(
+pub fn measures<'s>(
     cx: &Context<'s>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
@@ -135,7 +137,6 @@ impl Source {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Said {
     source: Source,
-    worker: Option<Text>,
     covered: bool,
     measurement: Measurement,
 }
@@ -155,10 +156,11 @@ impl Measures {
     fn cover(&mut self, projects: &BTreeSet<Text>, step: &mut Step<'_, Measurement>) {
         for run in self.runs.sorted_keys() {
             let Some(Run { said, .. }) = self.runs.get_mut(&run) else { continue };
-            for Said { worker, covered, measurement, .. } in said {
+            for Said { covered, measurement, .. } in said {
                 let project = &measurement.names.project;
                 if projects.contains(project) {
-                    let is = self.incidents.cover(project, worker.as_deref(), measurement.at);
+                    let worker = measurement.origin.worker.as_deref();
+                    let is = self.incidents.cover(project, worker, measurement.at);
                     if std::mem::replace(covered, is) != is {
                         step.emit(measurement.clone(), if is { -1 } else { 1 });
                     }
@@ -185,12 +187,12 @@ impl Measures {
             return;
         }
         let at = event.at.min(step.now());
-        let worker = event.origin.worker.clone();
-        let covered = self.incidents.cover(&event.origin.project, worker.as_deref(), at);
+        let covered = self.incidents.cover(&event.origin.project, event.origin.worker.as_deref(), at);
         let measurement = Measurement {
             at,
             duration_us: event.duration_us,
             names: Arc::clone(&event.names),
+            origin: Arc::clone(&event.origin),
             performance: Arc::clone(performance),
         };
         if !covered {
@@ -198,7 +200,7 @@ impl Measures {
         }
         if run.kept < self.config.performance_said {
             run.kept += 1;
-            run.said.push(Said { source, worker, covered, measurement });
+            run.said.push(Said { source, covered, measurement });
         }
     }
 }

@@ -62,6 +62,10 @@ fn instants(oracle: &Oracle, view: &View) -> BTreeSet<u64> {
             let seconds: Vec<u64> = instants.iter().map(|at| at.next_multiple_of(1_000)).collect();
             let leave = |at: u64| [60_000, 600_000, 3_600_000].map(|window| left(at, window));
             instants.extend(oracle.facts.iter().flat_map(|(fact, ..)| leave(fact.at)).chain(seconds));
+            instants.extend(oracle.measured.iter().flat_map(|((tick, _, event), ..)| leave(event.at.min(*tick))));
+            // Coverage is compared with that of ten minutes before the last whole ten seconds.
+            let coverage = oracle.coverage_summary.keys();
+            instants.extend(coverage.flat_map(|at| [*at, at.next_multiple_of(10_000) + 600_000]));
         }
         "failure_patterns" => {
             let leave = |at: u64| [600_000, 3_600_000, DAY].map(|window| left(at, window));

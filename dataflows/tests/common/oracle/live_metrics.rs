@@ -1,16 +1,19 @@
-//! The view `live_metrics`: the last 60 s, 10 min and hour of each scope, from attempts and gauges.
+//! The view `live_metrics`: the last 60 s, 10 min and hour of each scope, from attempts, measurements and gauges.
 
 use super::Runs;
+use super::performance::Measured;
 use super::runs::{announced, names, planned, streams};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::facts::{AttemptFact, Awaited, AwaitedKind, Running};
-use weir_dataflows::input::Text;
+use weir_dataflows::input::{Names, Origin, Text};
 use weir_dataflows::keyed::Updates;
+use weir_dataflows::views::live_metrics::gauges::Covered;
+use weir_dataflows::views::performance::measures::Measurement;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
-use weir_schemas::row::{Row, RowWriter};
-use weir_schemas::view::LIVE_METRICS;
+use weir_schemas::row::{Row, RowWriter, Value};
+use weir_schemas::view::{COVERAGE_SUMMARY, LIVE_METRICS};
 
 /// The windows: name, length in seconds, width of a pane in ms.
 pub const WINDOWS: [(&str, u64, u64); 3] = [("60s", 60, 1_000), ("10m", 600, 10_000), ("1h", 3_600, 60_000)];
@@ -28,6 +31,8 @@ pub enum Datum {
     Slow(AttemptFact),
     Running(Running),
     Awaited(Awaited),
+    Measured(Measurement),
+    Covered(Covered),
 }
 
 /// Project, kind and name.
@@ -48,6 +53,11 @@ pub struct Expected {
     pub running: i64,
     pub streams: i64,
     pub tests: i64,
+    /// How much memory was measured, each time.
+    pub memory: Vec<(i64, i128)>,
+    /// What is covered now, and how much more that is than it was.
+    pub coverage: Option<i64>,
+    pub trend: Option<i64>,
 }
 
 impl Expected {
@@ -90,7 +100,9 @@ pub fn shown(us: u64) -> u64 {
 pub fn expected_row((project, kind, name): &Scope, window: usize, sums: &Expected) -> Option<Row> {
     let (window, seconds, _) = WINDOWS[window];
     let (completed, now) = (sums.passed + sums.failing, window == "60s");
-    if completed + sums.skipped == 0 && !(now && (sums.running, sums.streams, sums.tests) != (0, 0, 0)) {
+    let shown_now = (sums.running, sums.streams, sums.tests, sums.coverage) != (0, 0, 0, None);
+    let measured: i128 = sums.memory.iter().map(|(_, count)| count).sum();
+    if completed + sums.skipped + measured == 0 && !(now && shown_now) {
         return None;
     }
     // Half up, in units of a millionth.
@@ -112,17 +124,55 @@ pub fn expected_row((project, kind, name): &Scope, window: usize, sums: &Expecte
     row.opt_int((now && matches!(*kind, "project" | "suite")).then_some(sums.running));
     row.opt_int((now && *kind == "project").then_some(sums.streams));
     row.opt_int((now && *kind == "project").then_some(sums.tests));
+    let bytes: i128 = sums.memory.iter().map(|(bytes, count)| i128::from(*bytes) * count).sum();
+    row.opt_int((measured > 0).then(|| rounded(bytes, measured)));
+    row.opt_int(sums.coverage.filter(|_| now)).opt_int(sums.trend.filter(|_| now));
     Some(row.finish(&LIVE_METRICS))
 }
 
-/// What an attempt belongs to.
-pub fn scopes(fact: &AttemptFact) -> Vec<Scope> {
-    let scope = |kind, name: &Text| (Arc::clone(&fact.names.project), kind, Arc::clone(name));
-    let suite = Some(&fact.names.suite).filter(|suite| !suite.is_empty());
-    let named =
-        [("suite", suite), ("framework", fact.origin.framework.as_ref()), ("branch", fact.origin.branch.as_ref())];
+/// What an attempt or a measurement belongs to.
+pub fn scopes(names: &Names, origin: &Origin) -> Vec<Scope> {
+    let scope = |kind, name: &Text| (Arc::clone(&names.project), kind, Arc::clone(name));
+    let suite = Some(&names.suite).filter(|suite| !suite.is_empty());
+    let named = [("suite", suite), ("framework", origin.framework.as_ref()), ("branch", origin.branch.as_ref())];
     let others = named.into_iter().filter_map(|(kind, name)| Some(scope(kind, name?)));
-    others.chain([scope("project", &fact.names.project)]).collect()
+    others.chain([scope("project", &names.project)]).collect()
+}
+
+/// What is covered in each scope of which anything is.
+fn covered(updates: &[(Datum, u64, i64)], now: u64) -> BTreeMap<Scope, i64> {
+    let mut lines: BTreeMap<Scope, (i64, i64)> = BTreeMap::new();
+    for (datum, _, diff) in updates.iter().filter(|(_, time, _)| *time <= now) {
+        let Datum::Covered(Covered { project, branch, covered, lines: of }) = datum else { continue };
+        let branch = branch.as_ref().map(|branch| (Arc::clone(project), "branch", Arc::clone(branch)));
+        for scope in branch.into_iter().chain([(Arc::clone(project), "project", Arc::clone(project))]) {
+            let sum = lines.entry(scope).or_default();
+            *sum = (sum.0 + diff * covered, sum.1 + diff * of);
+        }
+    }
+    let percent = |covered: i64, of: i64| (2 * covered * 100_000_000 + of) / (2 * of);
+    lines.into_iter().filter(|(_, (_, of))| *of > 0).map(|(scope, (is, of))| (scope, percent(is, of))).collect()
+}
+
+/// What is covered now, and how far that is from what it was ten minutes before the last whole ten seconds, if it was known ever since.
+fn coverage(updates: &[(Datum, u64, i64)], now: u64) -> BTreeMap<Scope, (i64, Option<i64>)> {
+    let is = covered(updates, now);
+    let Some(then) = (now / 10_000 * 10_000).checked_sub(600_000) else {
+        return is.into_iter().map(|(scope, is)| (scope, (is, None))).collect();
+    };
+    let points: BTreeSet<u64> = updates
+        .iter()
+        .filter(|(datum, time, _)| matches!(datum, Datum::Covered(_)) && (then..=now).contains(time))
+        .map(|(_, time, _)| time.next_multiple_of(250))
+        .filter(|point| *point <= now)
+        .collect();
+    let known: Vec<_> = points.into_iter().map(|point| covered(updates, point)).collect();
+    let was = covered(updates, then);
+    let trend = |scope: &Scope, is: i64| {
+        let was = was.get(scope).filter(|_| known.iter().all(|known| known.contains_key(scope)))?;
+        Some(is - was)
+    };
+    is.iter().map(|(scope, is)| (scope.clone(), (*is, trend(scope, *is)))).collect()
 }
 
 /// The rows at `now`, from all updates up to then.
@@ -136,17 +186,23 @@ pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
             let of_project = |project: &Text| (Arc::clone(project), "project", Arc::clone(project));
             match datum {
                 Datum::Fact(fact) if left(fact.at, window) > now => {
-                    for scope in scopes(fact) {
+                    for scope in scopes(&fact.names, &fact.origin) {
                         let pattern = fact.failure.as_ref().map(|failure| failure.fingerprint);
                         sums.entry(scope).or_default().add(fact.outcome, fact.duration_us, pattern, i128::from(*diff));
                     }
                 }
                 Datum::Slow(fact) if left(fact.at, window) > now => {
-                    for scope in scopes(fact) {
+                    for scope in scopes(&fact.names, &fact.origin) {
                         sums.entry(scope).or_default().slow += i128::from(*diff);
                     }
                 }
-                Datum::Fact(_) | Datum::Slow(_) => {}
+                Datum::Measured(measured) if left(measured.at, window) > now => {
+                    let Some(bytes) = measured.performance.memory else { continue };
+                    for scope in scopes(&measured.names, &measured.origin) {
+                        sums.entry(scope).or_default().memory.push((bytes.max(0), i128::from(*diff)));
+                    }
+                }
+                Datum::Fact(_) | Datum::Slow(_) | Datum::Measured(_) | Datum::Covered(_) => {}
                 Datum::Running(Running { project, suite_name, .. }) => {
                     sums.entry(of_project(project)).or_default().running += diff;
                     if !suite_name.is_empty() {
@@ -161,6 +217,12 @@ pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
                     sums.entry(of_project(project)).or_default().tests += diff;
                 }
             }
+        }
+        // Only the rows of the shortest window know it.
+        let coverage = if number == 0 { coverage(updates, now) } else { BTreeMap::new() };
+        for (scope, (is, trend)) in coverage {
+            let sums = sums.entry(scope).or_default();
+            (sums.coverage, sums.trend) = (Some(is), trend);
         }
         rows.extend(sums.iter().filter_map(|(scope, sums)| expected_row(scope, number, sums)));
     }
@@ -188,4 +250,37 @@ pub fn gauges(runs: &Runs<'_>, time: u64) -> Updates<Datum> {
         gauges.extend(running.map(|running| (Datum::Running(running), time, 1)));
     }
     gauges
+}
+
+/// What was measured, as long as it counts.
+pub fn measured(measured: &Updates<Measured>, time: u64) -> impl Iterator<Item = (Datum, u64, i64)> {
+    measured.iter().filter(move |(_, at, _)| *at <= time).map(|((tick, _, event), told, diff)| {
+        let (names, origin) = (Arc::clone(&event.names), Arc::clone(&event.origin));
+        let performance = Arc::clone(event.performance().expect("it measures"));
+        let at = event.at.min(*tick);
+        let measurement = Measurement { at, duration_us: event.duration_us, names, origin, performance };
+        (Datum::Measured(measurement), *told, *diff)
+    })
+}
+
+/// What the summaries of runs say of all flags together, whenever they changed.
+pub fn lines(summaries: &BTreeMap<u64, Vec<Row>>, time: u64) -> Updates<Datum> {
+    let mut updates = Vec::new();
+    let mut before: Vec<Covered> = Vec::new();
+    for (at, rows) in summaries.range(..=time) {
+        let now: Vec<Covered> = rows.iter().filter_map(of_summary).collect();
+        updates.extend(before.into_iter().map(|covered| (Datum::Covered(covered), *at, -1)));
+        updates.extend(now.iter().map(|covered| (Datum::Covered(covered.clone()), *at, 1)));
+        before = now;
+    }
+    updates
+}
+
+fn of_summary(row: &Row) -> Option<Covered> {
+    let column = |name: &str| row.column(COVERAGE_SUMMARY.column(name).expect("a column"));
+    let number = |name: &str| if let Value::Int(number) = column(name) { number } else { 0 };
+    let text = |name: &str| if let Value::Str(text) = column(name) { Some(Text::from(text)) } else { None };
+    let (covered, lines) = (number("lines_covered"), number("lines_total"));
+    let all = text("flag").as_deref() == Some("*") && lines > 0;
+    all.then(|| Covered { project: text("project").expect("a key"), branch: text("branch"), covered, lines })
 }

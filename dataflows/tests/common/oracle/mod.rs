@@ -9,6 +9,7 @@ pub mod alerts;
 pub mod attempts;
 pub mod control;
 pub mod coverage;
+pub mod dashboard;
 pub mod error_stream;
 pub mod failure_patterns;
 pub mod flaky_tests;
@@ -21,18 +22,19 @@ pub mod run_progress;
 pub mod runs;
 pub mod slow_tests;
 pub mod suite_progress;
+pub mod summaries;
 pub mod test_results;
 pub mod user_activity;
 
 use super::Tick;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
 use weir_dataflows::keyed::Updates;
 use weir_schemas::id::Id;
 use weir_schemas::row::Row;
-use weir_schemas::view::View;
+use weir_schemas::view::{COVERAGE_SUMMARY, PERFORMANCE, SUITE_PROGRESS, View};
 
 /// All that a history comes to.
 pub struct Oracle {
@@ -47,8 +49,11 @@ pub struct Oracle {
     slow: Updates<AttemptFact>,
     rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
+    measured: Updates<performance::Measured>,
     performance: Vec<performance::Placed>,
     alerts: OnceCell<BTreeMap<u64, Vec<Row>>>,
+    /// The rows of views by the point at which they were asked for: several views look at the same.
+    known: RefCell<BTreeMap<(&'static str, u64), Vec<Row>>>,
 }
 
 impl Oracle {
@@ -61,14 +66,38 @@ impl Oracle {
         failures.sort_by_key(|(_, at, _)| *at);
         let rejected = rejects::rejected(config, ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
-        let performance = performance::placed(config, &facts, &performance::measured(config, ticks, &lives));
-        let (config, ticks, alerts) = (config.clone(), ticks.to_vec(), OnceCell::new());
-        Oracle { config, ticks, judged, lives, facts, failures, slow, rejected, coverage_summary, performance, alerts }
+        let measured = performance::measured(config, ticks, &lives);
+        let performance = performance::placed(config, &facts, &measured);
+        let (config, ticks, alerts, known) = (config.clone(), ticks.to_vec(), OnceCell::new(), RefCell::default());
+        Oracle {
+            config,
+            ticks,
+            judged,
+            lives,
+            facts,
+            failures,
+            slow,
+            rejected,
+            coverage_summary,
+            measured,
+            performance,
+            alerts,
+            known,
+        }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
     pub fn rows(&self, view: &View, time: u64) -> Vec<Row> {
         let point = if view.cadence_ms == 0 { time } else { time - time % view.cadence_ms };
+        if let Some(rows) = self.known.borrow().get(&(view.name, point)) {
+            return rows.clone();
+        }
+        let rows = self.compute(view, point);
+        self.known.borrow_mut().insert((view.name, point), rows.clone());
+        rows
+    }
+
+    fn compute(&self, view: &View, point: u64) -> Vec<Row> {
         let runs = runs::at(&self.lives, point);
         match view.name {
             "run_progress" => run_progress::rows(&runs),
@@ -84,6 +113,8 @@ impl Oracle {
                 data.extend(
                     until(&self.slow, point).map(|(fact, at, diff)| (live_metrics::Datum::Slow(fact), at, diff)),
                 );
+                data.extend(live_metrics::measured(&self.measured, point));
+                data.extend(live_metrics::lines(&self.coverage_summary, point));
                 live_metrics::rows(&data, point).into_iter().collect()
             }
             "failure_patterns" => {
@@ -115,6 +146,16 @@ impl Oracle {
                 history.range(..=point).next_back().map_or_else(Vec::new, |(_, rows)| rows.clone())
             }
             "performance" => performance::rows(&self.performance, point),
+            "dashboard" => dashboard::rows(|view| self.rows(view, point)),
+            "suite_summary" => summaries::rows(&SUITE_PROGRESS, self.rows(&SUITE_PROGRESS, point), view, None),
+            "coverage_overview" => {
+                let rows = self.rows(&COVERAGE_SUMMARY, point);
+                summaries::rows(&COVERAGE_SUMMARY, rows, view, Some(("flag", "*")))
+            }
+            "performance_summary" => {
+                let rows = self.rows(&PERFORMANCE, point);
+                summaries::rows(&PERFORMANCE, rows, view, Some(("window", "10s")))
+            }
             "rules" => control::rows(&self.ticks, point),
             other => panic!("{other} has no oracle"),
         }
