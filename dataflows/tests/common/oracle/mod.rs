@@ -25,7 +25,7 @@ pub mod test_results;
 pub mod user_activity;
 
 use super::Tick;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
@@ -38,17 +38,19 @@ use weir_schemas::view::View;
 pub struct Oracle {
     config: Config,
     ticks: Vec<Tick>,
-    judged: Vec<admission::Judged>,
-    lives: runs::Lives,
-    facts: Updates<AttemptFact>,
+    pub judged: Vec<admission::Judged>,
+    pub lives: runs::Lives,
+    pub facts: Updates<AttemptFact>,
     /// What failed: attempts and runs themselves.
-    failures: Updates<AttemptFact>,
+    pub failures: Updates<AttemptFact>,
     /// Attempts that were slow for their test.
-    slow: Updates<AttemptFact>,
-    rejected: Updates<rejects::Rejected>,
+    pub slow: Updates<AttemptFact>,
+    pub rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
     performance: Vec<performance::Placed>,
     alerts: OnceCell<BTreeMap<u64, Vec<Row>>>,
+    /// By view, the rows of the point that was asked for last.
+    last: RefCell<BTreeMap<&'static str, (u64, Vec<Row>)>>,
 }
 
 impl Oracle {
@@ -62,13 +64,36 @@ impl Oracle {
         let rejected = rejects::rejected(ticks, &judged, &lives, &facts);
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
         let performance = performance::placed(config, &facts, &performance::measured(config, ticks, &lives));
-        let (config, ticks, alerts) = (config.clone(), ticks.to_vec(), OnceCell::new());
-        Oracle { config, ticks, judged, lives, facts, failures, slow, rejected, coverage_summary, performance, alerts }
+        let (config, ticks) = (config.clone(), ticks.to_vec());
+        let (alerts, last) = (OnceCell::new(), RefCell::default());
+        Oracle {
+            config,
+            ticks,
+            judged,
+            lives,
+            facts,
+            failures,
+            slow,
+            rejected,
+            coverage_summary,
+            performance,
+            alerts,
+            last,
+        }
     }
 
     /// The rows of a view at `time`: of one with a cadence, those of its last cadence point.
     pub fn rows(&self, view: &View, time: u64) -> Vec<Row> {
         let point = if view.cadence_ms == 0 { time } else { time - time % view.cadence_ms };
+        if let Some((_, rows)) = self.last.borrow().get(view.name).filter(|(last, _)| *last == point) {
+            return rows.clone();
+        }
+        let rows = self.rows_at(view, point);
+        self.last.borrow_mut().insert(view.name, (point, rows.clone()));
+        rows
+    }
+
+    fn rows_at(&self, view: &View, point: u64) -> Vec<Row> {
         let runs = runs::at(&self.lives, point);
         match view.name {
             "run_progress" => run_progress::rows(&runs),
