@@ -14,6 +14,7 @@ pub mod builtin;
 
 pub use alert::{AlertRule, CONDITIONS_MAX, Comparison, Condition, FOR_MS_MAX, WATCHABLE};
 
+use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 /// An id, at most, in bytes.
@@ -21,8 +22,8 @@ pub const ID_MAX: usize = 128;
 /// A text of a rule, at most, in bytes.
 pub const TEXT_MAX: usize = 1 << 10;
 
-/// One record of the topic `weir.control`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One record of the topic `weir.control`. Between workers, where fields have no names, all of them stand ([`Serialize`]).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ControlRecord {
     /// The project that it is for; empty: all projects.
@@ -36,8 +37,25 @@ pub struct ControlRecord {
     #[serde(default)]
     pub said_at: u64,
     /// Who said it, where known.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub said_by: String,
+}
+
+impl Serialize for ControlRecord {
+    /// Leaves out who said it where that is not known, but only where fields are found by their names.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let known = !serializer.is_human_readable() || !self.said_by.is_empty();
+        let mut fields = serializer.serialize_struct("ControlRecord", 4 + usize::from(known))?;
+        fields.serialize_field("project", &self.project)?;
+        fields.serialize_field("id", &self.id)?;
+        fields.serialize_field("change", &self.change)?;
+        fields.serialize_field("saidAt", &self.said_at)?;
+        match known {
+            true => fields.serialize_field("saidBy", &self.said_by)?,
+            false => fields.skip_field("saidBy")?,
+        }
+        fields.end()
+    }
 }
 
 /// What a control record says.

@@ -2,18 +2,20 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod crowd;
 pub mod history;
 pub mod oracle;
 pub mod steady;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use timely::worker::Worker;
 use weir_dataflows::Config;
 use weir_dataflows::control::ControlInput;
 use weir_dataflows::dry_run::Question;
 use weir_dataflows::graph::build;
 use weir_dataflows::input::Input;
-use weir_dataflows::output::Released;
+use weir_dataflows::output::{Released, Sink};
 use weir_schemas::row::Row;
 use weir_schemas::update::Digest;
 use weir_schemas::view::{VIEWS, View, view_index};
@@ -48,56 +50,61 @@ impl Feeding {
 /// Feeds `ticks` and gives all frames, in order.
 pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
     let released: Arc<Mutex<Vec<Released>>> = Arc::default();
-    let last = ticks.last().map_or(0, |tick| tick.at);
-    // Nothing past the last tick is wanted: closing the inputs would fire every wake-up that is still to come.
-    let config = Config { until: last + 1, ..config.clone() };
-    let (ticks, out) = (ticks.to_vec(), Arc::clone(&released));
+    let (config, ticks, out) = (config.clone(), ticks.to_vec(), Arc::clone(&released));
     let guards = timely::execute(timely::Config::process(feeding.workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
         let out = Arc::clone(&out);
-        let mut inputs = build(worker, &config, Box::new(move |frame| out.lock().expect("unpoisoned").push(frame)));
-        for (count, tick) in ticks.iter().enumerate() {
-            inputs.events.advance_to(tick.at);
-            inputs.silence.advance_to(tick.at);
-            inputs.control.advance_to(tick.at);
-            inputs.questions.advance_to(tick.at);
-            inputs.commits.advance_to(tick.at);
-            for (n, input) in tick.inputs.iter().enumerate() {
-                let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
-                if (mixed >> 7) as usize % peers == index {
-                    inputs.events.send((input.clone(), tick.at, 1));
-                }
-            }
-            for (n, said) in tick.control.iter().enumerate() {
-                if (n + 1) % peers == index {
-                    inputs.control.send((said.clone(), tick.at, 1));
-                }
-            }
-            for (n, question) in tick.questions.iter().enumerate() {
-                if (n + count) % peers == index {
-                    inputs.questions.send((question.clone(), tick.at, 1));
-                }
-            }
-            if index == 0 {
-                if let Some(paused) = tick.paused {
-                    inputs.silence.send((paused, tick.at, 1));
-                }
-                inputs.commits.send(tick.at);
-            }
-            if count % feeding.ticks_a_step == 0 {
-                inputs.events.flush();
-                inputs.silence.flush();
-                inputs.control.flush();
-                inputs.questions.flush();
-                inputs.commits.flush();
-                worker.step();
-            }
-        }
+        feed(worker, &config, &ticks, feeding, Box::new(move |frame| out.lock().expect("unpoisoned").push(frame)));
     })
     .expect("timely starts");
     drop(guards);
     let mut released = released.lock().expect("unpoisoned");
     std::mem::take(&mut *released)
+}
+
+/// One worker's part: builds the dataflow, feeds this worker's share of `ticks` and closes the inputs; the steps that follow
+/// bring it to its end.
+pub fn feed(worker: &mut Worker, config: &Config, ticks: &[Tick], feeding: Feeding, sink: Sink) {
+    let (index, peers) = (worker.index(), worker.peers());
+    // Nothing past the last tick is wanted: closing the inputs would fire every wake-up that is still to come.
+    let until = ticks.last().map_or(0, |tick| tick.at) + 1;
+    let mut inputs = build(worker, &Config { until, ..config.clone() }, sink);
+    for (count, tick) in ticks.iter().enumerate() {
+        inputs.events.advance_to(tick.at);
+        inputs.silence.advance_to(tick.at);
+        inputs.control.advance_to(tick.at);
+        inputs.questions.advance_to(tick.at);
+        inputs.commits.advance_to(tick.at);
+        for (n, input) in tick.inputs.iter().enumerate() {
+            let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;
+            if (mixed >> 7) as usize % peers == index {
+                inputs.events.send((input.clone(), tick.at, 1));
+            }
+        }
+        for (n, said) in tick.control.iter().enumerate() {
+            if (n + 1) % peers == index {
+                inputs.control.send((said.clone(), tick.at, 1));
+            }
+        }
+        for (n, question) in tick.questions.iter().enumerate() {
+            if (n + count) % peers == index {
+                inputs.questions.send((question.clone(), tick.at, 1));
+            }
+        }
+        if index == 0 {
+            if let Some(paused) = tick.paused {
+                inputs.silence.send((paused, tick.at, 1));
+            }
+            inputs.commits.send(tick.at);
+        }
+        if count % feeding.ticks_a_step == 0 {
+            inputs.events.flush();
+            inputs.silence.flush();
+            inputs.control.flush();
+            inputs.questions.flush();
+            inputs.commits.flush();
+            worker.step();
+        }
+    }
 }
 
 /// All views, folded from frames.

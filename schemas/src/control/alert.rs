@@ -7,6 +7,7 @@ use super::{InvalidControl, TEXT_MAX, bad, text};
 use crate::event::Severity;
 use crate::row::RATIO_UNIT;
 use crate::view::{Column, Kind, View, view};
+use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,8 +29,8 @@ pub const CONDITIONS_MAX: usize = 8;
 /// How long conditions can be asked to hold, in ms: a week.
 pub const FOR_MS_MAX: u64 = 7 * 86_400_000;
 
-/// A rule by which an alert fires and resolves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A rule by which an alert fires and resolves. Between workers, where fields have no names, all of them stand ([`Serialize`]).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertRule {
     /// The view whose rows it looks at.
@@ -43,15 +44,39 @@ pub struct AlertRule {
     #[serde(default)]
     pub for_ms: u64,
     /// The first condition's threshold to go back; without one the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub clear: Option<f64>,
     /// How bad it is.
     pub severity: Severity,
     /// What to tell, with `{column}` for the row's values, `{value}` and `{threshold}`.
     pub message: String,
     /// It is there and never fires: so that a project does without one that holds for all projects.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub disabled: bool,
+}
+
+impl Serialize for AlertRule {
+    /// Leaves out what says nothing, but only where fields are found by their names.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = !serializer.is_human_readable();
+        let (clear, disabled) = (all || self.clear.is_some(), all || self.disabled);
+        let mut fields = serializer.serialize_struct("AlertRule", 6 + usize::from(clear) + usize::from(disabled))?;
+        fields.serialize_field("view", &self.view)?;
+        fields.serialize_field("filter", &self.filter)?;
+        fields.serialize_field("when", &self.when)?;
+        fields.serialize_field("forMs", &self.for_ms)?;
+        match clear {
+            true => fields.serialize_field("clear", &self.clear)?,
+            false => fields.skip_field("clear")?,
+        }
+        fields.serialize_field("severity", &self.severity)?;
+        fields.serialize_field("message", &self.message)?;
+        match disabled {
+            true => fields.serialize_field("disabled", &self.disabled)?,
+            false => fields.skip_field("disabled")?,
+        }
+        fields.end()
+    }
 }
 
 /// A comparison of a column with a number.

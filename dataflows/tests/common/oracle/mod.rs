@@ -40,14 +40,14 @@ use weir_schemas::view::{COVERAGE_SUMMARY, PERFORMANCE, SUITE_PROGRESS, View};
 pub struct Oracle {
     config: Config,
     ticks: Vec<Tick>,
-    judged: Vec<admission::Judged>,
-    lives: runs::Lives,
-    facts: Updates<AttemptFact>,
+    pub judged: Vec<admission::Judged>,
+    pub lives: runs::Lives,
+    pub facts: Updates<AttemptFact>,
     /// What failed: attempts and runs themselves.
-    failures: Updates<AttemptFact>,
+    pub failures: Updates<AttemptFact>,
     /// Attempts that were slow for their test.
-    slow: Updates<AttemptFact>,
-    rejected: Updates<rejects::Rejected>,
+    pub slow: Updates<AttemptFact>,
+    pub rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
     measured: Updates<performance::Measured>,
     performance: Vec<performance::Placed>,
