@@ -84,14 +84,14 @@ impl Operators {
 
     /// The names, by timely's numbers.
     pub(crate) fn names(&self) -> BTreeMap<usize, String> {
-        self.by_id.iter().map(|(id, operator)| (*id, self.name(operator, 0))).collect()
+        self.by_id.iter().map(|(id, operator)| (*id, self.name(operator))).collect()
     }
 
     /// All of them by name, those of one name together.
     pub(crate) fn by_name(&self) -> BTreeMap<String, Operator> {
         let mut named = BTreeMap::<String, Operator>::new();
         for operator in self.by_id.values() {
-            let sum = named.entry(self.name(operator, 0)).or_default();
+            let sum = named.entry(self.name(operator)).or_default();
             sum.busy += operator.busy;
             sum.runs += operator.runs;
             sum.records +=
@@ -110,17 +110,26 @@ impl Operators {
         })
     }
 
-    fn name(&self, operator: &Operator, depth: usize) -> String {
-        if !KINDS.contains(&operator.name.as_str()) || depth > 8 {
-            return operator.name.clone();
+    /// Its own name; or its kind with the nearest operator that has one: before it, if nothing else comes in between, or behind it.
+    fn name(&self, operator: &Operator) -> String {
+        let own = |operator: &Operator| !KINDS.contains(&operator.name.as_str());
+        let mut before = Some(operator);
+        while let Some(unnamed) = before.filter(|operator| !own(operator)) {
+            let sources: Vec<_> = self.channels_of(unnamed, false).collect();
+            before = if let [(_, source)] = &sources[..] { self.at(source) } else { None };
         }
-        let at = |address: &[usize]| self.by_id.values().find(|other| other.address == address);
-        let sources: Vec<_> = self.channels_of(operator, false).collect();
-        if let [(_, source)] = &sources[..] {
-            return at(source)
-                .map_or_else(String::new, |source| format!("{} of {}", operator.name, self.name(source, depth + 1)));
+        let mut behind = Some(operator);
+        while let Some(unnamed) = behind.filter(|operator| !own(operator)) {
+            behind = self.channels_of(unnamed, true).next().and_then(|(_, target)| self.at(&target));
         }
-        let target = self.channels_of(operator, true).next().and_then(|(_, target)| at(&target));
-        target.map_or_else(String::new, |target| format!("{} to {}", operator.name, self.name(target, depth + 1)))
+        match (own(operator), before, behind) {
+            (false, Some(before), _) => format!("{} of {}", operator.name, before.name),
+            (false, None, Some(behind)) => format!("{} to {}", operator.name, behind.name),
+            _ => operator.name.clone(),
+        }
+    }
+
+    fn at(&self, address: &[usize]) -> Option<&Operator> {
+        self.by_id.values().find(|operator| operator.address == address)
     }
 }

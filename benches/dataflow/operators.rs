@@ -1,8 +1,8 @@
 //! What each operator costs, and so each view, in ns an event.
 //!
-//! Contract: an operator's time is that between its being scheduled and its coming back, by the clock; on a machine with
-//! something else to do it is too long, so the sum is shown beside the processor time of the workers' threads. What is left
-//! is timely's own (progress, channels) and the feeding of input. What makes rows into frames stands under `output` only as
+//! Contract: an operator's time is that between its being scheduled and its coming back, by the clock. On a machine with
+//! something else to do that is too long: where the sum is more than the processor time of the workers' threads, all are shown
+//! by as much less. What is left otherwise is timely's own and the feeding of input. What makes rows into frames stands under `output` only as
 //! far as it is done on worker 0; rows are hashed beside the view that they are of. An operator that stands in no part shows
 //! as itself.
 
@@ -53,7 +53,9 @@ pub(crate) fn show(measured: &Measured) {
     }
     let sum = |operators: &BTreeMap<String, Cost>| operators.values().map(|cost| cost.busy).sum::<Duration>();
     let all: Duration = parts.values().map(sum).sum();
-    let ns = |time: Duration| time.as_nanos() as f64 / measured.events as f64;
+    let cpu: Duration = measured.workers.iter().map(|worked| worked.cpu).sum();
+    let scale = (cpu.as_secs_f64() / all.as_secs_f64()).min(1.0);
+    let ns = |time: Duration| scale * time.as_nanos() as f64 / measured.events as f64;
     let mut sorted: Vec<_> = parts.iter().collect();
     sorted.sort_by_key(|(_, operators)| std::cmp::Reverse(sum(operators)));
     println!("ns an event   share  records an event   runs");
@@ -68,12 +70,11 @@ pub(crate) fn show(measured: &Measured) {
             println!("{:9.1}            {records:12.3}  {runs:10}        {name}", ns(*busy));
         }
     }
-    let cpu: Duration = measured.workers.iter().map(|worked| worked.cpu).sum();
     println!(
-        "{:9.1} in all operators by the clock; the workers' threads used {:.1} ns of processor time an event ({:.0} %)",
+        "{:9.1} in all operators; the workers' threads used {:.1}; by the clock the operators took {:.1}",
         ns(all),
-        ns(cpu),
-        100.0 * ns(all) / ns(cpu)
+        cpu.as_nanos() as f64 / measured.events as f64,
+        ns(all) / scale,
     );
 }
 
