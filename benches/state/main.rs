@@ -1,7 +1,7 @@
 //! How many bytes each operator keeps: a key of a fleet, and day by day of a life.
 //!
 //! `cargo bench --bench state`: the fleet of `benches/dataflow` for ten simulated seconds, and what is in use when the last frame
-//! has left, by operator and a key of its state. `-- life [DAYS EVENTS TICK_MS]`: the fleet of `benches/soak`, what is in use
+//! has left, by operator and a key of its state. `-- life [DAYS EVENTS TICK_MS MEMORY_HOURS]`: the fleet of `benches/soak`, what is in use
 //! after each day, those operators first that grew most from the middle of the days to the last: what leaks, shows. Memory is
 //! counted as it was asked for, by an allocator that keeps a ledger; it is slower, so no time is measured here.
 
@@ -38,9 +38,9 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let asked: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     if words.iter().any(|word| word == "life") {
-        let [days, events, tick_ms] =
-            [(0, 12), (1, 5_000_000), (2, 10_000)].map(|(n, usual)| *asked.get(n).unwrap_or(&usual));
-        return of_life(days, events, tick_ms);
+        let [days, events, tick_ms, memory_hours] =
+            [(0, 12), (1, 5_000_000), (2, 10_000), (3, 72)].map(|(n, usual)| *asked.get(n).unwrap_or(&usual));
+        return of_life(days, events, tick_ms, memory_hours * 3_600_000);
     }
     of_fleet();
 }
@@ -133,10 +133,10 @@ fn of_fleet() {
     }
 }
 
-fn of_life(days: u64, events: u64, tick_ms: u64) {
+fn of_life(days: u64, events: u64, tick_ms: u64, memory_ms: u64) {
     let first = START / DAY_MS * DAY_MS;
     let plan = Plan { first, last: first + days * DAY_MS - tick_ms, tick_ms, events, workers: 1 };
-    let config = Config { until: plan.last + 1, ..memories(3 * DAY_MS) };
+    let config = Config { until: plan.last + 1, ..memories(memory_ms) };
     let course = Course { workers: 1, config, first, ahead_ms: 0, watched: true };
     let by_day = Arc::new(Mutex::new(Vec::<Held>::new()));
     let seen = Arc::clone(&by_day);
