@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::process::resident_bytes;
+use common::process::{resident_bytes, thread_cpu_time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
             (facts, running, awaited, (rows_probe, late_probe))
         });
         let (mut number, mut took) = (worker.index() as u64, Vec::new());
-        let (begin, cpu_begin) = (Instant::now(), cpu_time());
+        let (begin, cpu_begin) = (Instant::now(), thread_cpu_time());
         for tick in 0..ticks {
             let now = BASE + tick * tick_ms;
             let tick_begin = Instant::now();
@@ -99,7 +99,7 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
             worker.step_while(|| probe.0.less_than(&(now + 1)) || probe.1.less_than(&(now + 1)));
             took.push(tick_begin.elapsed());
         }
-        (begin.elapsed(), cpu_time() - cpu_begin, resident_bytes() / 1_000_000, took)
+        (begin.elapsed(), thread_cpu_time() - cpu_begin, resident_bytes() / 1_000_000, took)
     })
     .expect("timely starts");
     let results: Vec<_> = guards.join().into_iter().map(|result| result.expect("no panic")).collect();
@@ -118,12 +118,6 @@ fn bench(workers: usize, events: u64, ticks: u64, tick_ms: u64) {
         took[took.len() * 99 / 100],
         rows.load(Ordering::Relaxed),
     );
-}
-
-/// The processor time of this thread; zero where the system does not tell.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
 /// One attempt of each suite: nine pass, one fails, in every ten.

@@ -1,4 +1,5 @@
-//! The fleet of the benches: 400 runs of 8 shards, 200,000 tests in 4,800 suites, 3 % failures, 5 % coverage events.
+//! The fleet of the benches: 400 runs of 8 shards, 200,000 tests in 4,800 suites, 3 % failures, 5 % coverage events; or another
+//! [`Shape`].
 //!
 //! Contract: [`Fleet::test`] gives the begin and end of one test execution after another, and after some what they cover, each
 //! with its stream's next version; after all tests have run, the next round is new runs on the same shards.
@@ -11,10 +12,41 @@ use weir_schemas::timestamp::Timestamp;
 pub(crate) const RUNS: u64 = 400;
 pub(crate) const SHARDS: u64 = 8;
 pub(crate) const TESTS_A_RUN: u64 = 500;
-const SUITES_A_RUN: u64 = 12;
+
+/// How many there are of what.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) runs: u64,
+    /// Of a run.
+    pub(crate) shards: u64,
+    /// Of a run.
+    pub(crate) tests: u64,
+    /// Of a run.
+    pub(crate) suites: u64,
+    pub(crate) projects: u64,
+    /// Whether the suites of one run are those of every other.
+    pub(crate) shared_suites: bool,
+}
+
+impl Shape {
+    /// What is measured unless something else is said.
+    pub(crate) const USUAL: Shape =
+        Shape { runs: RUNS, shards: SHARDS, tests: TESTS_A_RUN, suites: 12, projects: 20, shared_suites: false };
+    /// One run of half a million tests.
+    pub(crate) const GIANT_RUN: Shape =
+        Shape { runs: 1, shards: 64, tests: 500_000, suites: 1_000, projects: 1, shared_suites: false };
+    /// All tests of all runs in one suite.
+    pub(crate) const HOT_SUITE: Shape = Shape { suites: 1, projects: 1, shared_suites: true, ..Shape::USUAL };
+
+    /// After all tests have run, the next round is a new run on the same shards.
+    fn generation(self, n: u64) -> u64 {
+        n / (self.runs * self.shards) * self.shards / self.tests
+    }
+}
 
 /// See the module.
 pub(crate) struct Fleet {
+    shape: Shape,
     executions: u64,
     events: u64,
     newest: u64,
@@ -23,23 +55,28 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new() -> Fleet {
-        Fleet { executions: 0, events: 0, newest: 0, versions: vec![0; (RUNS * SHARDS) as usize] }
+        Fleet::of(Shape::USUAL)
+    }
+
+    pub(crate) fn of(shape: Shape) -> Fleet {
+        Fleet { shape, executions: 0, events: 0, newest: 0, versions: vec![0; (shape.runs * shape.shards) as usize] }
     }
 
     /// The next test execution, as of `at`: the number of its shard, its begin and its end, and maybe what it covers.
     pub(crate) fn test(&mut self, at: u64) -> (u64, Vec<TestEvent<'static>>) {
         let n = self.executions;
         self.executions += 1;
-        if generation(n) > self.newest {
+        let streams = self.shape.runs * self.shape.shards;
+        if self.shape.generation(n) > self.newest {
             // New streams on the same shards.
-            self.newest = generation(n);
+            self.newest = self.shape.generation(n);
             self.versions.fill(0);
         }
-        let shard = n % (RUNS * SHARDS);
+        let shard = n % streams;
         let version = &mut self.versions[shard as usize];
-        let [begin, end] = events_of(n, at);
+        let [begin, end] = events_of(self.shape, n, at);
         // Every tenth one, so that about one event in twenty is of coverage.
-        let coverage = (n / (RUNS * SHARDS)).wrapping_add(n).is_multiple_of(10).then(|| coverage_of(n, &end));
+        let coverage = (n / streams).wrapping_add(n).is_multiple_of(10).then(|| coverage_of(n, &end));
         let mut events = vec![begin, end];
         events.extend(coverage);
         for event in &mut events {
@@ -50,11 +87,6 @@ impl Fleet {
         }
         (shard, events)
     }
-}
-
-/// After all tests have run, the next round is a new run on the same shards.
-fn generation(n: u64) -> u64 {
-    n / (RUNS * SHARDS) * SHARDS / TESTS_A_RUN
 }
 
 /// What a test covers: two of the forty files of its run, five stretches of a hundred lines each.
@@ -76,16 +108,18 @@ fn coverage_of(n: u64, end: &TestEvent<'static>) -> TestEvent<'static> {
 }
 
 /// The begin and end of the `n`th test execution.
-fn events_of(n: u64, at: u64) -> [TestEvent<'static>; 2] {
-    let stream = n % (RUNS * SHARDS);
-    let (run, shard) = (stream % RUNS, stream / RUNS);
-    let round = n / (RUNS * SHARDS);
-    let test = (round * SHARDS + shard) % TESTS_A_RUN;
-    let generation = generation(n);
+fn events_of(shape: Shape, n: u64, at: u64) -> [TestEvent<'static>; 2] {
+    let streams = shape.runs * shape.shards;
+    let stream = n % streams;
+    let (run, shard) = (stream % shape.runs, stream / shape.runs);
+    let round = n / streams;
+    let test = (round * shape.shards + shard) % shape.tests;
+    let generation = shape.generation(n);
+    let suites_of = if shape.shared_suites { 0 } else { run };
     let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     let fails = hash % 100 < 3;
     let metadata = Metadata {
-        project: Text::from(format!("project-{}", run % 20)),
+        project: Text::from(format!("project-{}", run % shape.projects)),
         framework: Some(Text::from("pytest")),
         branch: Some(Text::from(format!("branch-{}", run % 40))),
         worker: Some(Text::from(format!("worker-{stream}"))),
@@ -93,9 +127,9 @@ fn events_of(n: u64, at: u64) -> [TestEvent<'static>; 2] {
         ..Metadata::default()
     };
     let data = EventData {
-        test_id: Some(Text::from(format!("tests/module_{}/test_case_{test}", test % SUITES_A_RUN))),
+        test_id: Some(Text::from(format!("tests/module_{}/test_case_{test}", test % shape.suites))),
         test_name: Some(Text::from(format!("test_case_{test}"))),
-        test_suite_id: Some(Text::from(format!("suite-{}-{}", run % 400, test % SUITES_A_RUN))),
+        test_suite_id: Some(Text::from(format!("suite-{suites_of}-{}", test % shape.suites))),
         ..EventData::default()
     };
     let begin = TestEvent {

@@ -1,13 +1,21 @@
 //! What a process has used, by `/proc`.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// The processor time of all its threads, in clock ticks of 10 ms.
+/// The processor time of all its threads.
 pub(crate) fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    since_zero(ClockId::ProcessCPUTime)
+}
+
+/// The processor time of this thread.
+pub(crate) fn thread_cpu_time() -> Duration {
+    since_zero(ClockId::ThreadCPUTime)
+}
+
+fn since_zero(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Its resident memory in bytes.
