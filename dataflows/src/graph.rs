@@ -5,6 +5,7 @@
 //! tick when it is closed and bound. Frames arrive at the sink of worker 0.
 
 use crate::admission::admit;
+use crate::budget::{budget, orders};
 use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
@@ -21,7 +22,6 @@ use crate::run_failures::{self, run_failures};
 use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::alerts::Taps;
-use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
     alerts, coverage, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects, run_progress,
     suite_progress, user_activity,
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, Input as _, OkErr};
+use timely::dataflow::operators::{Concat, Input as _};
 use timely::worker::Worker;
 use weir_schemas::view::{
     ALERTS, COVERAGE, COVERAGE_SUMMARY, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS, LIVE_METRICS, MISSING,
@@ -74,7 +74,8 @@ fn render<'s>(
     let config = &*cx.config;
     let control = crate::control::control(config, control);
     let (admitted, notes) = admit(config, events);
-    let lives = live(config, notes, silence.clone());
+    let (orders_handle, orders) = orders(&cx.scope);
+    let lives = live(config, notes, silence.clone(), orders.clone());
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
@@ -93,19 +94,16 @@ fn render<'s>(
     let (passed, measures) = fork("PerformanceEvents", passed, performance::measures::event_of_performance);
     let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
     let failures_of_runs = run_failures(config, run_events, phases.clone(), control.rules.clone());
-    let results = results(config, passed, phases.clone(), control.rules.clone());
-    let (coverage, coverage_summary) =
-        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
+    let results = results(config, passed, phases.clone(), control.rules.clone(), orders.clone());
+    let coverage =
+        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone(), orders.clone());
     let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
-    let (suite_rows, missing_of_suites) = suite_progress::render(config, parts, suite_events, phases.clone()).ok_err(
-        |(output, time, diff)| match output {
-            SuiteOutput::Row(row) => Ok((row, time, diff)),
-            SuiteOutput::Missing(row) => Err((row, time, diff)),
-        },
-    );
+    let suites = suite_progress::render(config, parts, suite_events, phases.clone(), orders);
+    let held = results.held.concat(suites.held).concat(coverage.held);
+    let missing_of_budget = budget(config, held, phases.clone(), orders_handle);
     let runs = run_progress::render(config, lives, of_runs, failures_of_runs.of_runs);
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
     let failures = failures.concat(failures_of_runs.facts);
@@ -118,18 +116,19 @@ fn render<'s>(
     outputs.add(&SLOW_TESTS, durations.rows);
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
     outputs.add(&FLAKY_TESTS, flaky_tests::render(cx, facts_by_test, results.tested, of_phases, of_rules));
-    outputs.add(&COVERAGE, coverage);
-    outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
+    outputs.add(&COVERAGE, coverage.rows);
+    outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage.summaries));
     outputs.add(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows));
-    outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
+    outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suites.rows));
     outputs.add(&TEST_RESULTS, results.rows);
-    let (metrics, late, suites) = live_metrics::render(cx, facts, durations.slow, results.running, runs.awaited);
+    let (metrics, late, of_suites) = live_metrics::render(cx, facts, durations.slow, results.running, runs.awaited);
     outputs.add(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics));
-    outputs.add(&PERFORMANCE, performance::render(cx, suites, measures, phases, control.rules.clone()));
+    outputs.add(&PERFORMANCE, performance::render(cx, of_suites, measures, phases, control.rules.clone()));
     outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(missing_of_suites);
+    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(suites.missing);
+    let missing = missing.concat(missing_of_budget);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
     outputs.add(&ALERTS, alerts::render(cx, watched, control.rules, silence));
     (outputs, refusals)

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 29] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -40,6 +40,8 @@ const NAMES: [&str; 27] = [
     "::Guards",
     "::Rings",
     "::Alerts",
+    "::Budget",
+    "::Unjudged",
 ];
 
 /// What is done to machines while a dataflow runs.
