@@ -109,5 +109,6 @@ fn advance(inputs: &mut Inputs, at: u64) {
     inputs.events.advance_to(at);
     inputs.silence.advance_to(at);
     inputs.control.advance_to(at);
+    inputs.questions.advance_to(at);
     inputs.commits.advance_to(at);
 }

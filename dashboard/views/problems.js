@@ -12,6 +12,7 @@ const MISSING_WORDS = {
   abandoned: () => "The run went silent without ending",
   shard_not_started: (id, amount) => `${counted(amount ?? 0, "shard")} announced and never seen`,
   version_gap: (id, amount) => `${counted(amount ?? 0, "event")} of ${id} never came`,
+  overflow: (id, amount) => `${counted(amount ?? 0, "event")} of more ${id} than there is room for were left out`,
   silent_shard: (id) => `${id} has gone silent`,
 };
 

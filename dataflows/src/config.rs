@@ -21,6 +21,14 @@ pub struct Config {
     pub shard_silent_ms: u64,
     /// A run's detail stays for so long after it finished or was abandoned.
     pub run_grace_ms: u64,
+    /// Tests of live runs in state, of all projects; above, ended runs leave before their grace is over (`budget`).
+    pub row_budget: usize,
+    /// And of one project, so that none takes all.
+    pub project_tests: usize,
+    /// Suites of live runs in state a project; above, as with tests.
+    pub project_suites: usize,
+    /// Files of live runs with coverage in state a project, each flag of one counted; above, as with tests.
+    pub project_files: usize,
     /// A stream's version and gaps are kept for so long after its last event.
     pub stream_memory_ms: u64,
     /// Event ids are kept for so long.
@@ -95,6 +103,10 @@ impl Default for Config {
             run_timeout_ms: 2 * HOUR,
             shard_silent_ms: 2 * MINUTE,
             run_grace_ms: HOUR,
+            row_budget: 5_000_000,
+            project_tests: 2_500_000,
+            project_suites: 250_000,
+            project_files: 1_000_000,
             stream_memory_ms: 7 * DAY,
             event_id_memory_ms: DAY,
             late_memory_ms: 30 * DAY,

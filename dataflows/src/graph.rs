@@ -6,6 +6,7 @@
 //! not bound and changes nothing that is shown (`dry_run`); it is advanced with the others.
 
 use crate::admission::admit;
+use crate::budget::{budget, orders};
 use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
@@ -24,7 +25,6 @@ use crate::runs::{RunOutput, live};
 use crate::sums::sum;
 use crate::views::alerts::Taps;
 use crate::views::dashboard::Taps as Tiles;
-use crate::views::suite_progress::SuiteOutput;
 use crate::views::{
     alerts, coverage, dashboard, error_stream, failure_patterns, flaky_tests, live_metrics, performance, rejects,
     run_progress, suite_progress, summaries, user_activity,
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, Input as _, OkErr};
+use timely::dataflow::operators::{Concat, Input as _};
 use timely::worker::Worker;
 use weir_schemas::control::ControlKind;
 use weir_schemas::view::{
@@ -102,7 +102,8 @@ fn render<'s>(
     let config = &*cx.config;
     let control = crate::control::control(config, control);
     let (admitted, notes) = admit(config, events);
-    let lives = live(config, notes, silence.clone());
+    let (orders_handle, orders) = orders(&cx.scope);
+    let lives = live(config, notes, silence.clone(), orders.clone());
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
@@ -127,22 +128,20 @@ fn render<'s>(
     let measures = measures.concat(withdrawals.events.clone());
     let measured = performance::measures::measures(cx, measures, phases.clone(), control.rules.clone());
     let failures_of_runs = run_failures(config, run_events.concat(of_events), phases.clone(), control.rules.clone());
-    let results = results(config, passed, withdrawals.events, phases.clone(), control.rules.clone());
-    let (coverage, coverage_summary) =
-        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone());
+    let of_results = (phases.clone(), control.rules.clone(), orders.clone());
+    let results = results(config, passed, withdrawals.events, of_results);
+    let coverage =
+        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone(), orders.clone());
     let (coverage_summary, covered) =
-        fork("Covered", coverage_summary, |change| live_metrics::gauges::Covered::of(&change.row));
+        fork("Covered", coverage.summaries, |change| live_metrics::gauges::Covered::of(&change.row));
     let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
     let refusals = refusals.concat(withdrawals.refusals);
     let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
         (!part.of_suite).then(|| part.clone())
     });
-    let (suite_rows, missing_of_suites) = suite_progress::render(config, parts, suite_events, phases.clone()).ok_err(
-        |(output, time, diff)| match output {
-            SuiteOutput::Row(row) => Ok((row, time, diff)),
-            SuiteOutput::Missing(row) => Err((row, time, diff)),
-        },
-    );
+    let suites = suite_progress::render(config, parts, suite_events, phases.clone(), orders);
+    let held = results.held.concat(suites.held).concat(coverage.held);
+    let missing_of_budget = budget(config, held, phases.clone(), orders_handle);
     let runs = run_progress::render(config, lives, of_runs, failures_of_runs.of_runs);
     let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
     let failures = failures.concat(failures_of_runs.facts);
@@ -158,27 +157,28 @@ fn render<'s>(
     let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
     let (flaky, of_flaky_rules) = flaky_tests::render(cx, of_tests, asked.flaky);
     outputs.add(&FLAKY_TESTS, tiles.tap(&FLAKY_TESTS, watched.tap(&FLAKY_TESTS, flaky)));
-    outputs.add(&COVERAGE, coverage);
+    outputs.add(&COVERAGE, coverage.rows);
     let (coverage_summary, coverage_overview) = summaries::of_coverage(config, coverage_summary);
     outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
     outputs.add(&COVERAGE_OVERVIEW, coverage_overview);
     outputs.add(&RUN_PROGRESS, tiles.tap(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows)));
-    let (suite_rows, suite_summary) = summaries::of_suites(config, suite_rows);
+    let (suite_rows, suite_summary) = summaries::of_suites(config, suites.rows);
     outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
     outputs.add(&SUITE_SUMMARY, suite_summary);
     outputs.add(&TEST_RESULTS, results.rows);
     let (slow, running, awaited) = (durations.slow, results.running, runs.awaited);
     let sources = live_metrics::Sources { facts, slow, measured: measured.clone(), running, awaited, covered };
-    let (metrics, late, suites) = live_metrics::render(cx, sources);
+    let (metrics, late, of_suites) = live_metrics::render(cx, sources);
     outputs.add(&LIVE_METRICS, tiles.tap(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics)));
     let (performance, performance_summary) =
-        summaries::of_performance(config, performance::render(cx, suites, measured));
+        summaries::of_performance(config, performance::render(cx, of_suites, measured));
     outputs.add(&PERFORMANCE, performance);
     outputs.add(&PERFORMANCE_SUMMARY, performance_summary);
     outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(missing_of_suites);
+    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(suites.missing);
+    let missing = missing.concat(missing_of_budget);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
     outputs.add(&ALERTS, tiles.tap(&ALERTS, alerts::render(cx, watched, control.rules, silence)));
     outputs.add(&DASHBOARD, dashboard::render(cx, tiles));

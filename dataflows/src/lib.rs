@@ -14,6 +14,7 @@
 extern crate self as weir_dataflows;
 
 pub mod admission;
+pub mod budget;
 pub mod by_test;
 pub mod config;
 pub mod context;

@@ -1,5 +1,6 @@
-//! Data-driven tests of the views: `tests/views/<view>.td`.
+//! Data-driven tests of the views: `tests/views/<view>.td`, and `<view>.<case>.td` for what needs a configuration of its own.
 //!
+//! `config` is followed by the values that are not the defaults, as JSON.
 //! `ingest` is followed by TestEvents, one a line, `say` by control records; `advance T` binds them at tick T (ms after the file's beginning, a multiple
 //! of 10) and runs up to there; `expect VIEW` is followed by the view's net changes in the frames since the `advance` before,
 //! `+` or `-` with the cause of a leave. `WEIR_REWRITE=1` writes what came; review the diff.
@@ -29,14 +30,27 @@ struct Block<'a> {
 fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
     for line in text.lines() {
-        let command =
-            ["ingest", "say", "advance ", "expect ", "#"].iter().any(|word| line.starts_with(word)) || line.is_empty();
+        let command = ["config", "ingest", "say", "advance ", "expect ", "#"].iter().any(|word| line.starts_with(word))
+            || line.is_empty();
         match blocks.last_mut() {
             Some(block) if !command => block.body.push(line),
             _ => blocks.push(Block { head: line, body: Vec::new() }),
         }
     }
     blocks
+}
+
+/// The defaults, but for what the file says.
+fn config(blocks: &[Block<'_>]) -> Config {
+    let mut config = serde_json::to_value(Config::default()).expect("values");
+    for line in blocks.iter().filter(|block| block.head == "config").flat_map(|block| &block.body) {
+        let other: serde_json::Map<_, _> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        for (key, value) in other {
+            assert!(config.get(&key).is_some(), "{key}: no such value");
+            config[&key] = value;
+        }
+    }
+    serde_json::from_value(config).expect("values of the configuration")
 }
 
 fn ticks(blocks: &[Block<'_>]) -> Vec<Tick> {
@@ -118,11 +132,17 @@ fn rewritten(blocks: &[Block<'_>], frames: &[Released]) -> String {
 
 #[test]
 fn every_view_has_its_file_and_shows_what_it_says() {
+    let files = std::fs::read_dir(FOLDER).expect("the folder").map(|entry| entry.expect("a file").file_name());
+    let mut files: Vec<String> = files.map(|name| name.into_string().expect("text")).collect();
+    files.sort();
     for view in VIEWS {
-        let path = format!("{FOLDER}/{}.td", view.name);
+        assert!(files.contains(&format!("{}.td", view.name)), "{} has no file", view.name);
+    }
+    for name in files.iter().filter(|name| name.ends_with(".td")) {
+        let path = format!("{FOLDER}/{name}");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let blocks = blocks(&text);
-        let frames = run(&Config::default(), &ticks(&blocks), Feeding { workers: 2, ..Feeding::SIMPLE });
+        let frames = run(&config(&blocks), &ticks(&blocks), Feeding { workers: 2, ..Feeding::SIMPLE });
         let found = rewritten(&blocks, &frames);
         if std::env::var_os("WEIR_REWRITE").is_some() {
             std::fs::write(&path, &found).expect("writes the file");

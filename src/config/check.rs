@@ -151,6 +151,14 @@ fn engine(config: &Config, rules: &mut Rules) {
         format!("{} is shorter than a run may be in state ({})", engine.stream_memory, longest_run(config))
     });
     rules.at_least("engine.max_behind", engine.max_behind, 1);
+    for (key, rows) in [
+        ("engine.row_budget", engine.row_budget),
+        ("engine.project_tests", engine.project_tests),
+        ("engine.project_suites", engine.project_suites),
+        ("engine.project_files", engine.project_files),
+    ] {
+        rules.at_least(key, rows as u64, 1);
+    }
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
     rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
     rules.at_least("engine.performance_scopes", engine.performance_scopes as u64, 256);

@@ -112,6 +112,14 @@ pub struct Engine {
     pub shard_silent: Period,
     /// A finished or abandoned run stays for so long.
     pub run_grace: Period,
+    /// Tests of live runs in state; above, ended runs leave before `run_grace` is over.
+    pub row_budget: usize,
+    /// And of one project.
+    pub project_tests: usize,
+    /// Suites of live runs in state a project.
+    pub project_suites: usize,
+    /// Files of live runs with coverage in state a project, each flag of one counted.
+    pub project_files: usize,
     /// Versions of a stream are remembered for so long after its last event.
     pub stream_memory: Period,
     /// Event ids are remembered for so long.
@@ -166,6 +174,10 @@ impl Default for Engine {
             run_timeout: Period::from_hours(2),
             shard_silent: Period::from_secs(120),
             run_grace: Period::from_hours(1),
+            row_budget: 5_000_000,
+            project_tests: 2_500_000,
+            project_suites: 250_000,
+            project_files: 1_000_000,
             stream_memory: Period::from_days(7),
             event_id_memory: Period::from_hours(24),
             late_memory: Period::from_days(30),

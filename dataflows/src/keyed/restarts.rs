@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 33] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -44,6 +44,8 @@ const NAMES: [&str; 31] = [
     "::LocalTiles",
     "::Tiles",
     "::Pace",
+    "::Budget",
+    "::Unjudged",
 ];
 
 /// What is done to machines while a dataflow runs.

@@ -2,6 +2,7 @@
 
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
 use super::{Change, ResultInput, ResultOutput, tested};
+use crate::budget::{Full, Grown, Kind, Untold};
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
@@ -28,6 +29,8 @@ struct RunTests {
     by_event: Option<Map<Id, Id>>,
     /// When the run ended, while it is not reopened.
     ended_at: Option<u64>,
+    /// What the row budget was not told yet.
+    untold: Option<Box<Untold>>,
 }
 
 impl RunTests {
@@ -58,6 +61,9 @@ pub(super) struct Results {
     writer: RowWriter,
     incidents: Incidents,
     masks: Masks,
+    /// Who has no room for new tests.
+    full: Full,
+    grown: Grown,
     /// A tick's events with their positions, while they are put in order.
     events: Vec<(Position, Arc<Event>)>,
     /// The tests touched in the running tick, in the order of their first touch; empty between ticks.
@@ -124,7 +130,14 @@ impl Results {
     fn apply(&mut self, event: &Event, now: u64) -> Result<(), SaidTooOften> {
         let (run, id) = (event.run(), event.names.test_or_zero());
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
-        let slot = tests.tests.get_or_insert_with(id, || Slot::new(Test::new(event)));
+        if self.full.leaves_out(&event.names.project) && !tests.tests.contains(&id) {
+            self.grown.of(&mut tests.untold, &event.names, now).left_out += 1;
+            return Ok(());
+        }
+        let slot = tests.tests.get_or_insert_with(id, || {
+            self.grown.of(&mut tests.untold, &event.names, now).came += 1;
+            Slot::new(Test::new(event))
+        });
         let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
         touched.withdrawn |= event.withdrawal().is_some();
         if let Some(Withdraws::Test { attempt }) = event.withdrawal() {
@@ -209,6 +222,15 @@ impl Results {
             }
         }
         reuse(&mut self.touched, count);
+    }
+
+    /// Tells the row budget at a whole second what came of runs that are still there.
+    fn tell_held(&mut self, step: &mut Step<'_, ResultOutput>) {
+        for run in self.grown.due(step) {
+            if let Some(untold) = self.runs.get_mut(&run).and_then(|tests| tests.untold.take()) {
+                step.emit(ResultOutput::Held(untold.held(Kind::Test)), 1);
+            }
+        }
     }
 
     /// Applies a run's phase; its unfinished tests change with it, or all of them leave.
@@ -318,6 +340,7 @@ impl Machine for Results {
                     }
                 }
                 ResultInput::Phase(change) => phases.push((change.run, change.phase)),
+                ResultInput::Room(room) => self.full.apply(&room),
             }
         }
         let projects: BTreeSet<Text> =
@@ -343,12 +366,15 @@ impl Machine for Results {
         for (run, phase) in phases {
             self.phase(run, phase, step);
         }
+        self.tell_held(step);
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Incidents(self.incidents.clone()), Entry::Masks(self.masks.entries())];
+        let incidents = Entry::Incidents(self.incidents.clone());
+        let mut entries = vec![incidents, Entry::Masks(self.masks.entries()), Entry::Full(self.full.clone())];
         for (run, tests) in self.runs.sorted() {
             entries.push(Entry::Run { run: *run, withdrawn: tests.withdrawn.clone(), ended_at: tests.ended_at });
+            entries.extend(tests.untold.clone().map(|untold| Entry::Untold(*run, untold)));
             entries.extend(tests.tests.sorted().into_iter().map(|(id, slot)| Entry::Test {
                 run: *run,
                 id: *id,
@@ -359,10 +385,17 @@ impl Machine for Results {
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
+        let mut wakes = Vec::new();
         for entry in entries {
             match entry {
                 Entry::Incidents(incidents) => self.incidents = incidents,
                 Entry::Masks(masks) => self.masks = Masks::restored(masks),
+                Entry::Full(full) => self.full = full,
+                Entry::Untold(run, untold) => {
+                    wakes.push(untold.due);
+                    self.runs.get_or_insert_with(run, RunTests::default).untold = Some(untold);
+                    self.grown.restore(run);
+                }
                 Entry::Run { run, withdrawn, ended_at } => {
                     let tests = self.runs.get_or_insert_with(run, RunTests::default);
                     (tests.withdrawn, tests.ended_at) = (withdrawn, ended_at);
@@ -372,15 +405,17 @@ impl Machine for Results {
                 }
             }
         }
-        Vec::new()
+        wakes
     }
 }
 
-/// The state of results in a snapshot. Incidents, masks and a run's own entry are on every worker.
+/// The state of results in a snapshot. Incidents, masks, who is full and a run's own entry are on every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Entry {
     Incidents(Incidents),
     Masks(MaskEntries),
+    Full(Full),
+    Untold(Id, Box<Untold>),
     Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
     Test { run: Id, id: Id, test: Box<Test> },
 }

@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! What the run's eviction takes away has the cause `evicted` and takes no attempt fact back. A withdrawal by event id goes
-//! to all workers and is remembered while the run is. What an incident covers does not count while the incident holds. A failure is
+//! to all workers and is remembered while the run is. A test that comes while its project is full (`crate::budget`) is not kept;
+//! its events are counted. What an incident covers does not count while the incident holds. A failure is
 //! recognised by the masks that hold at its tick, and stays as it was recognised.
 //!
 //! # Cost
@@ -17,6 +18,7 @@ pub mod attempts;
 mod machine;
 mod tested;
 
+use crate::budget::{Held, Kind, Order, Room, rooms};
 use crate::config::Config;
 use crate::control::Rule;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, Tested};
@@ -64,6 +66,8 @@ pub struct ResultStreams<'s> {
     pub changes: Collection<'s, Change>,
     /// What was one too many for an attempt.
     pub refusals: Collection<'s, Arc<Refusal>>,
+    /// How many tests came and were left out, for the row budget.
+    pub held: Collection<'s, Held>,
 }
 
 /// What goes in.
@@ -79,6 +83,8 @@ enum ResultInput {
     Phase(Box<PhaseChange>),
     /// An incident or a mask comes to hold, or ceases to.
     Rule(Rule),
+    /// There is room for new tests, or none.
+    Room(Box<Room>),
 }
 
 /// What comes out.
@@ -91,6 +97,7 @@ enum ResultOutput {
     Running(Running),
     Change(Change),
     Refused(Arc<Refusal>),
+    Held(Held),
 }
 
 /// Keeps the results, distributed by (run, test).
@@ -98,8 +105,7 @@ pub fn results<'s>(
     config: &Config,
     events: Collection<'s, Input>,
     withdrawals: Collection<'s, Arc<Event>>,
-    phases: Collection<'s, PhaseChange>,
-    rules: Collection<'s, Rule>,
+    (phases, rules, orders): (Collection<'s, PhaseChange>, Collection<'s, Rule>, Collection<'s, Order>),
 ) -> ResultStreams<'s> {
     let peers = events.scope().peers() as u64;
     let events = events.flat_map(|(input, time, diff)| match input {
@@ -124,18 +130,15 @@ pub fn results<'s>(
         ResultInput::Withdrawal { peer, .. } => *peer,
         ResultInput::Phase(change) => change.peer,
         ResultInput::Rule(rule) => rule.peer,
+        ResultInput::Room(room) => room.peer,
     });
     let rules = rules.flat_map(|(rule, time, diff)| {
         let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
         ours.then_some((ResultInput::Rule(rule), time, diff))
     });
-    let output = keyed(
-        "Results",
-        events.concat(withdrawals).concat(phases).concat(rules),
-        pact,
-        config.until,
-        Results::default(),
-    );
+    let rooms = rooms(orders, Kind::Test).map(|(room, time, diff)| (ResultInput::Room(Box::new(room)), time, diff));
+    let input = events.concat(withdrawals).concat(phases).concat(rules).concat(rooms);
+    let output = keyed("Results", input, pact, config.until, Results::default());
     split(output)
 }
 
@@ -151,6 +154,8 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
     let (running, running_stream) = builder.new_output();
     let (changes, change_stream) = builder.new_output();
     let (refusals, refusal_stream) = builder.new_output();
+    let (held, held_stream) = builder.new_output();
+    let mut held = Port::<Held>::from(held);
     let (mut rows, mut missing) = (Port::<RowChange>::from(rows), Port::<RowChange>::from(missing));
     let (mut facts, mut running) = (Port::<AttemptFact>::from(facts), Port::<Running>::from(running));
     let mut tested = Port::<Tested>::from(tested);
@@ -159,12 +164,13 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
         move |_frontiers| {
             let (mut rows, mut missing) = (rows.activate(), missing.activate());
             let (mut facts, mut running, mut tested) = (facts.activate(), running.activate(), tested.activate());
-            let (mut changes, mut refusals) = (changes.activate(), refusals.activate());
+            let (mut changes, mut refusals, mut held) = (changes.activate(), refusals.activate(), held.activate());
             input.for_each(|capability, data| {
                 let (mut rows, mut missing) = (rows.session(&capability), missing.session(&capability));
                 let (mut facts, mut running) = (facts.session(&capability), running.session(&capability));
                 let mut tested = tested.session(&capability);
                 let (mut changes, mut refusals) = (changes.session(&capability), refusals.session(&capability));
+                let mut held = held.session(&capability);
                 for (output, time, diff) in data.drain(..) {
                     match output {
                         ResultOutput::Row(row) => rows.give((row, time, diff)),
@@ -174,6 +180,7 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
                         ResultOutput::Running(test) => running.give((test, time, diff)),
                         ResultOutput::Change(change) => changes.give((change, time, diff)),
                         ResultOutput::Refused(refusal) => refusals.give((refusal, time, diff)),
+                        ResultOutput::Held(of_run) => held.give((of_run, time, diff)),
                     }
                 }
             });
@@ -187,5 +194,6 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
         running: running_stream,
         changes: change_stream,
         refusals: refusal_stream,
+        held: held_stream,
     }
 }

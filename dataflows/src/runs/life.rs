@@ -29,6 +29,9 @@ pub(super) struct Life {
     measured: bool,
     /// Whether it was said since the run last began or was reopened.
     ended_by_word: bool,
+    /// Whether the row budget lets it go at the running tick.
+    #[serde(skip)]
+    leaves: bool,
     streams: Streams,
     /// What the run itself announced.
     announced: Announced,
@@ -68,6 +71,7 @@ impl Life {
             completed: false,
             measured: false,
             ended_by_word: false,
+            leaves: false,
             streams: Streams::default(),
             announced: Announced::default(),
             max_attempts_by_suites: None,
@@ -114,6 +118,11 @@ impl Life {
         self.streams.tear(stream, missing);
     }
 
+    /// The row budget lets it go, if it has been over since then.
+    pub(super) fn let_leave(&mut self, ended_at: u64) {
+        self.leaves = self.facts.ended_at == Some(ended_at);
+    }
+
     fn sum_up(&mut self) {
         let Announced { tests, shards, max_attempts } = self.announced;
         self.facts.planned = tests.map(u64::from).or(self.streams.planned());
@@ -150,7 +159,7 @@ impl Life {
     /// Moves the phase to where it belongs at `now`: deadlines take effect at the next whole second.
     pub(super) fn advance(&mut self, now: u64, silence: &Silence, periods: &Periods) {
         let deadline = self.deadline(now, silence, periods);
-        let due = deadline.is_some_and(|at| at.next_multiple_of(1_000) <= now);
+        let due = deadline.is_some_and(|at| at.next_multiple_of(1_000) <= now) || std::mem::take(&mut self.leaves);
         match self.phase {
             Phase::Running if self.ended_by_word => self.end(Phase::Finished, now),
             Phase::Running if due && self.complete() => self.end(Phase::Finished, now),

@@ -2,7 +2,8 @@
 //!
 //! Contract: a run is finished by `run_completed`, or when all its streams (all announced shards, if announced) are
 //! complete and it has been quiet for `run_quiet`; silent for `run_timeout` without that, it is abandoned; a later event
-//! reopens it; `run_grace` after its end it leaves every view at one and the same tick (`events.md`, when things end).
+//! reopens it; `run_grace` after its end it leaves every view at one and the same tick (`events.md`, when things end), or
+//! earlier, where the row budget says so (`crate::budget`).
 //! After `run_completed` a reopened run needs only to be quiet again. Phases go to every worker; facts to the run's own.
 //!
 //! # Invariants
@@ -16,6 +17,7 @@ mod life;
 pub mod silence;
 mod streams;
 
+use crate::budget::{Leave, Order};
 use crate::config::Config;
 use crate::departed::Departed;
 use crate::facts::{Phase, PhaseChange, RowChange};
@@ -90,25 +92,36 @@ pub enum RunOutput {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum RunInput {
     Note(Note),
-    Silence { paused: bool, peer: u64 },
+    /// The row budget lets the run go.
+    Leave(Leave),
+    Silence {
+        paused: bool,
+        peer: u64,
+    },
 }
 
-/// Runs the lives, distributed by run. `silence` says on one worker when timers stand still.
+/// Runs the lives, distributed by run. `silence` says on one worker when timers stand still, `orders` who leaves early.
 pub fn live<'s>(
     config: &Config,
     notes: Collection<'s, Note>,
     silence: Collection<'s, bool>,
+    orders: Collection<'s, Order>,
 ) -> Collection<'s, RunOutput> {
     let peers = notes.scope().peers() as u64;
     let notes = notes.map(|(note, time, diff)| (RunInput::Note(note), time, diff));
     let silence = silence.flat_map(move |(paused, time, diff)| {
         (0..peers).map(move |peer| (RunInput::Silence { paused, peer }, time, diff))
     });
+    let leaves = orders.flat_map(|(order, time, diff)| match order {
+        Order::Leave(leave) => Some((RunInput::Leave(leave), time, diff)),
+        Order::Room(_) => None,
+    });
     let pact = Exchange::new(|(input, _, _): &(RunInput, u64, i64)| match input {
+        RunInput::Leave(leave) => leave.run.route(),
         RunInput::Note(note) => note.run().route(),
         RunInput::Silence { peer, .. } => *peer,
     });
-    keyed("Runs", notes.concat(silence), pact, config.until, Runs::new(config, peers))
+    keyed("Runs", notes.concat(silence).concat(leaves), pact, config.until, Runs::new(config, peers))
 }
 
 struct Runs {
@@ -205,12 +218,13 @@ impl Machine for Runs {
     fn step(&mut self, data: &mut Vec<(RunInput, i64)>, step: &mut Step<'_, RunOutput>) {
         let now = step.now();
         self.departed.forget(now);
-        let (mut notes, mut torn) = (Vec::new(), Vec::new());
+        let (mut notes, mut torn, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
         let was_paused = self.silence.paused();
         for (input, _) in data.drain(..) {
             match input {
                 RunInput::Note(Note::Said(note)) => notes.push(note),
                 RunInput::Note(Note::Missing { run, stream, missing }) => torn.push((run, stream, missing)),
+                RunInput::Leave(leave) => leaves.push(leave),
                 RunInput::Silence { paused, .. } => self.silence.set(now, paused),
             }
         }
@@ -228,6 +242,12 @@ impl Machine for Runs {
         for (run, stream, missing) in torn {
             if let Some(life) = self.lives.get_mut(&run) {
                 life.tear(stream, missing);
+                touched.push(run);
+            }
+        }
+        for Leave { run, ended_at } in leaves {
+            if let Some(life) = self.lives.get_mut(&run) {
+                life.let_leave(ended_at);
                 touched.push(run);
             }
         }

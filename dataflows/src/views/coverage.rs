@@ -20,9 +20,11 @@ pub mod files;
 pub mod summary;
 pub mod trend;
 
+use crate::budget::{Held, Kind, Order, rooms};
 use crate::context::Context;
 use crate::control::Rule;
 use crate::facts::{PhaseChange, RowChange, Rows};
+use crate::fork::fork;
 use crate::input::{Event, Input};
 use crate::keyed::{Collection, keyed};
 use crate::runs::{RunFacts, RunOutput};
@@ -31,8 +33,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use summary::{Summaries, SummaryInput};
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat as _;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat as _, OkErr as _};
 use trend::Trends;
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
@@ -74,6 +76,16 @@ pub fn event_of_coverage(input: &Input) -> Option<Arc<Event>> {
     (event.withdrawal().is_none() && event.coverage().is_some()).then(|| Arc::clone(event))
 }
 
+/// Rows of both views, and what the row budget is told.
+pub struct CoverageStreams<'s> {
+    /// Of `coverage`.
+    pub rows: Rows<'s>,
+    /// Of `coverage_summary`.
+    pub summaries: Rows<'s>,
+    /// How many files came and were left out.
+    pub held: Collection<'s, Held>,
+}
+
 /// The rows of both views. `events`: those of [`event_of_coverage`], and withdrawals by event id that count.
 #[must_use]
 pub fn render<'s>(
@@ -82,7 +94,8 @@ pub fn render<'s>(
     phases: Collection<'s, PhaseChange>,
     lives: Collection<'s, RunOutput>,
     rules: Collection<'s, Rule>,
-) -> (Rows<'s>, Rows<'s>) {
+    orders: Collection<'s, Order>,
+) -> CoverageStreams<'s> {
     let until = cx.config.until;
     let peers = events.scope().peers() as u64;
     let incidents = rules.flat_map(|(rule, time, diff)| {
@@ -95,12 +108,21 @@ pub fn render<'s>(
     let phases = phases.map(|(change, time, diff)| (FileInput::Phase(change), time, diff));
     let of_files = incidents.clone().map(|(rule, time, diff)| (FileInput::Rule(rule), time, diff));
     let by_file = Exchange::new(|(input, _, _): &(FileInput, u64, i64)| input.route());
-    let (rows, deltas) =
-        keyed("Coverage", said.concat(phases).concat(of_files), by_file, until, Files::new(Arc::clone(&cx.config)))
-            .ok_err(|(output, time, diff)| match output {
-                FileOutput::Row(row) => Ok((row, time, diff)),
-                FileOutput::Delta(delta) => Err((SummaryInput::Delta(delta), time, diff)),
-            });
+    let rooms = rooms(orders, Kind::File).map(|(room, time, diff)| (FileInput::Room(room), time, diff));
+    let inputs = said.concat(phases).concat(of_files).concat(rooms);
+    let told = keyed("Coverage", inputs, by_file, until, Files::new(Arc::clone(&cx.config)));
+    let (told, held) = fork("HeldFiles", told, |output| match output {
+        FileOutput::Held(held) => Some(held.clone()),
+        FileOutput::Row(_) | FileOutput::Delta(_) => None,
+    });
+    let (told, deltas) = fork("CoverageDeltas", told, |output| match output {
+        FileOutput::Delta(delta) => Some(SummaryInput::Delta(delta.clone())),
+        FileOutput::Row(_) | FileOutput::Held(_) => None,
+    });
+    let rows = told.flat_map(|(output, time, diff)| match output {
+        FileOutput::Row(row) => Some((row, time, diff)),
+        FileOutput::Delta(_) | FileOutput::Held(_) => None,
+    });
 
     let notes = events.map(|(event, time, diff)| (SummaryInput::Event(event), time, diff));
     let facts = lives.flat_map(|(output, time, diff)| match output {
@@ -116,7 +138,7 @@ pub fn render<'s>(
         Exchange::new(|(summary, _, _): &(summary::Summary, u64, i64)| Id::of(&["project", &summary.project]).route());
     let trends = Trends::new(Arc::clone(&cx.config));
     let summary_rows: Collection<'s, RowChange> = keyed("CoverageTrend", summaries, by_project, until, trends);
-    (rows, summary_rows)
+    CoverageStreams { rows, summaries: summary_rows, held }
 }
 
 /// Whether the run's facts say that it has left.

@@ -6,7 +6,8 @@
 //! incident also reaches outcomes of runs that have left. Rows move at whole seconds and are exact there.
 //!
 //! A project has at most `flaky_tests` rings, a 256th of it a bucket of tests. A ring that comes to a full bucket takes the place
-//! of the one that is neither flaky nor broken and failed longest ago; where there is none, it does not begin.
+//! of the one that is neither flaky nor broken and failed longest ago; where there is none, it does not begin, and its failing
+//! attempts of that tick are counted in the project's row without a test's name ([`unjudged`]).
 //!
 //! # Invariants
 //! Within a tick: what is too old leaves, then rules, incidents and guards change, then what is taken back goes, what came is added
@@ -22,20 +23,24 @@ mod guard;
 pub mod ring;
 mod rings;
 mod rules;
+mod unjudged;
 pub mod verdict;
 
 use crate::context::Context;
 use crate::control::Rule;
 use crate::dry_run::{Answer, Question};
-use crate::facts::{AttemptFact, Phase, PhaseChange, Rows, Tested};
-use crate::keyed::{Collection, keyed_asked};
+use crate::facts::{AttemptFact, Phase, PhaseChange, RowChange, Rows, Tested};
+use crate::fork::fork;
+use crate::keyed::{Collection, keyed, keyed_asked};
+use crate::views::live_metrics::delta::project_scope;
 use guard::GuardChange;
 use rings::Rings;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
 use timely::dataflow::operators::{Concat as _, Exchange as _};
+use unjudged::{TurnedAway, Unjudged};
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
 use weir_schemas::view::FLAKY_TESTS;
@@ -46,6 +51,13 @@ enum Input {
     Rule(Rule),
     Guard(GuardChange),
     Evicted(Id),
+}
+
+/// What comes out of the rings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Output {
+    Row(RowChange),
+    TurnedAway(TurnedAway),
 }
 
 /// What the view is made of.
@@ -85,5 +97,17 @@ pub fn render<'s>(
     let input = facts.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
     let input = input.concat(guards).concat(evicted).concat(rules);
     let (questions, rings) = ((questions, FLAKY_TESTS.cadence_ms), Rings::new(Arc::clone(&cx.config)));
-    keyed_asked("FlakyTests", (input, Pipeline), questions, cx.config.until, rings)
+    let (told, answers) = keyed_asked("FlakyTests", (input, Pipeline), questions, cx.config.until, rings);
+    let (told, turned_away) = fork("FlakyTurnedAway", told, |output| match output {
+        Output::TurnedAway(turned_away) => Some(turned_away.clone()),
+        Output::Row(_) => None,
+    });
+    let rows = told.flat_map(|(output, time, diff)| match output {
+        Output::Row(row) => Some((row, time, diff)),
+        Output::TurnedAway(_) => None,
+    });
+    let by_project =
+        Exchange::new(|(turned_away, _, _): &(TurnedAway, u64, i64)| project_scope(&turned_away.project).route());
+    let unjudged = Unjudged::new(cx.config.flaky_memory_ms);
+    (rows.concat(keyed("FlakyUnjudged", turned_away, by_project, cx.config.until, unjudged)), answers)
 }

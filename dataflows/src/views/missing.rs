@@ -1,7 +1,7 @@
 //! `missing`: what was announced or begun and is not there. Each row is made where its reason is known.
 //!
 //! Announced tests and shards never seen come from the sums of suites and runs, tests begun and never ended from the
-//! results, abandoned runs and what is missing of a stream from the runs' lives. Keys never meet: a run's own row has no
+//! results, what found no room from the row budget, abandoned runs and what is missing of a stream from the runs' lives. Keys never meet: a run's own row has no
 //! suite's name, and a suite has one. Silent shards show while their run is running, gaps in a stream once it is complete;
 //! all others once their run has ended, and leave when it is reopened. With their run's eviction all of them leave.
 
@@ -39,6 +39,11 @@ pub fn version_gap(writer: &mut RowWriter, key: [&str; 3], count: u64, since: u6
 pub fn silent_shard(writer: &mut RowWriter, key: [&str; 3], since: u64, worker: Option<&str>) -> Row {
     let [project, run, stream] = key;
     row(writer, [project, run, "silent_shard", stream], 1, since, worker)
+}
+
+/// The row of a run of which `count` events were left out because of what there was no room for.
+pub fn overflow(writer: &mut RowWriter, names: &Names, what: &str, count: u64, since: u64) -> Row {
+    row(writer, [&names.project, &names.run, "overflow", what], count, since, None)
 }
 
 fn row(writer: &mut RowWriter, key: [&str; 4], count: u64, since: u64, worker: Option<&str>) -> Row {

@@ -5,11 +5,16 @@
 //! `abandoned` with its run. What was announced is the sum over streams of the last announcement of each. Rows of the view move
 //! at multiples of its cadence and are exact there; those of `missing` move at every tick.
 //!
+//! A suite of which nothing but begins and ends is known that come while its project is full of suites (`crate::budget`) is not
+//! kept; those events are counted. One with a test is, so there are no more of these than tests.
+//!
 //! # Cost
 //! O(workers + streams of the suite) a touched suite and tick; a row a touched suite and cadence point.
 
+use crate::budget::{Full, Grown, Held, Kind, Order, Room, Untold, rooms};
 use crate::config::Config;
-use crate::facts::{Phase, PhaseChange, RowChange};
+use crate::facts::{Phase, PhaseChange, RowChange, Rows};
+use crate::fork::fork;
 use crate::input::{Event, Input, Names, Text};
 use crate::keyed::{Collection, Machine, Step, keyed, reuse};
 use crate::map::Map;
@@ -27,13 +32,15 @@ use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
 use weir_schemas::view::SUITE_PROGRESS;
 
-/// A row of this view, or of `missing`.
+/// What comes out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum SuiteOutput {
+enum SuiteOutput {
     /// Of `suite_progress`.
     Row(RowChange),
     /// Of `missing`.
     Missing(RowChange),
+    /// How many suites came and were left out, for the row budget.
+    Held(Held),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +48,7 @@ enum SuiteInput {
     Part(Part),
     Event(Arc<Event>),
     Phase(PhaseChange),
+    Room(Room),
 }
 
 /// The begin or end of a suite.
@@ -54,13 +62,24 @@ pub fn event_of_suite(input: &Input) -> Option<Arc<Event>> {
     }
 }
 
+/// Rows of this view and of `missing`, and what the row budget is told.
+pub struct SuiteStreams<'s> {
+    /// Of `suite_progress`.
+    pub rows: Rows<'s>,
+    /// Of `missing`.
+    pub missing: Rows<'s>,
+    /// How many suites came and were left out.
+    pub held: Collection<'s, Held>,
+}
+
 /// Renders the view from the parts and the begins and ends of suites, distributed by (run, suite).
 pub fn render<'s>(
     config: &Config,
     parts: Collection<'s, Part>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
-) -> Collection<'s, SuiteOutput> {
+    orders: Collection<'s, Order>,
+) -> SuiteStreams<'s> {
     let parts = parts.flat_map(|(part, time, diff)| part.of_suite.then_some((SuiteInput::Part(part), time, diff)));
     let events = events.map(|(event, time, diff)| (SuiteInput::Event(event), time, diff));
     let phases = phases.map(|(change, time, diff)| (SuiteInput::Phase(change), time, diff));
@@ -68,8 +87,24 @@ pub fn render<'s>(
         SuiteInput::Part(part) => part.names.run_id.route() ^ part.names.suite_id.route().rotate_left(32),
         SuiteInput::Event(event) => event.run().route() ^ event.suite().route().rotate_left(32),
         SuiteInput::Phase(change) => change.peer,
+        SuiteInput::Room(room) => room.peer,
     });
-    keyed("SuiteProgress", parts.concat(events).concat(phases), pact, config.until, Suites::default())
+    let rooms = rooms(orders, Kind::Suite).map(|(room, time, diff)| (SuiteInput::Room(room), time, diff));
+    let inputs = parts.concat(events).concat(phases).concat(rooms);
+    let told = keyed("SuiteProgress", inputs, pact, config.until, Suites::default());
+    let (told, held) = fork("HeldSuites", told, |output| match output {
+        SuiteOutput::Held(held) => Some(held.clone()),
+        _ => None,
+    });
+    let (told, missing) = fork("MissingOfSuites", told, |output| match output {
+        SuiteOutput::Missing(row) => Some(row.clone()),
+        _ => None,
+    });
+    let rows = told.flat_map(|(output, time, diff)| match output {
+        SuiteOutput::Row(row) => Some((row, time, diff)),
+        _ => None,
+    });
+    SuiteStreams { rows, missing, held }
 }
 
 /// One suite of one run.
@@ -177,6 +212,8 @@ impl Suite {
 struct RunSuites {
     ended: Option<(Phase, u64)>,
     suites: Map<Id, Suite>,
+    /// What the row budget was not told yet.
+    untold: Option<Box<Untold>>,
 }
 
 #[derive(Default)]
@@ -186,6 +223,9 @@ struct Suites {
     due: Vec<(Id, Id)>,
     /// That point, while anything is due.
     due_at: u64,
+    /// Who has no room for new suites.
+    full: Full,
+    grown: Grown,
     writer: RowWriter,
 }
 
@@ -209,17 +249,26 @@ impl Suites {
         (events, parts): (&[Arc<Event>], &[Part]),
         step: &mut Step<'_, SuiteOutput>,
     ) {
-        let RunSuites { ended, suites } = self.runs.get_or_insert_with(run, RunSuites::default);
+        let RunSuites { ended, suites, untold } = self.runs.get_or_insert_with(run, RunSuites::default);
         let was_ended = *ended;
         if let Some(phase) = phase {
             *ended = (phase != Phase::Running).then_some((phase, step.now()));
         }
         for of_suite in said.chunk_by(|a, b| a.1 == b.1) {
             let id = of_suite[0].1;
-            let suite = suites.get_or_insert_with(id, || match of_suite[of_suite.len() - 1].2 {
-                Said::Part(part) => Suite::new(&parts[part].names),
-                Said::Event(event) => Suite::new(&events[event].names),
+            let names = || match of_suite[of_suite.len() - 1].2 {
+                Said::Part(part) => &parts[part].names,
+                Said::Event(event) => &events[event].names,
                 Said::Phase => unreachable!("a suite that only its run's phase touches is there"),
+            };
+            let only_events = matches!(of_suite[of_suite.len() - 1].2, Said::Event(_));
+            if only_events && self.full.leaves_out(&names().project) && !suites.contains(&id) {
+                self.grown.of(untold, names(), step.now()).left_out += of_suite.len() as u64;
+                continue;
+            }
+            let suite = suites.get_or_insert_with(id, || {
+                self.grown.of(untold, names(), step.now()).came += 1;
+                Suite::new(names())
             });
             let (before, mut taken) = (suite.missing(&mut self.writer, was_ended), false);
             for (.., what) in of_suite {
@@ -255,7 +304,7 @@ impl Suites {
         let came = self.due.len();
         for (run, id) in self.due.drain(..) {
             // What has left meanwhile told so itself.
-            let Some(RunSuites { ended, suites }) = self.runs.get_mut(&run) else { continue };
+            let Some(RunSuites { ended, suites, .. }) = self.runs.get_mut(&run) else { continue };
             let Some(suite) = suites.get_mut(&id) else { continue };
             let row = suite.row(&mut self.writer, *ended);
             let cause = if suite.withdrawn { Cause::Withdrawn } else { Cause::Changed };
@@ -296,6 +345,7 @@ impl Machine for Suites {
             match input {
                 SuiteInput::Event(event) => events.push(event),
                 SuiteInput::Part(part) => parts.push(part),
+                SuiteInput::Room(room) => self.full.apply(&room),
                 SuiteInput::Phase(change) => {
                     let other = phases.insert(change.run, change.phase);
                     assert!(other.is_none(), "a run has one phase a tick");
@@ -321,6 +371,11 @@ impl Machine for Suites {
         for (run, phase) in phases {
             self.run((run, Some(phase)), &[], (&events, &parts), step);
         }
+        for run in self.grown.due(step) {
+            if let Some(untold) = self.runs.get_mut(&run).and_then(|suites| suites.untold.take()) {
+                step.emit(SuiteOutput::Held(untold.held(Kind::Suite)), 1);
+            }
+        }
         self.due_at = step.now().next_multiple_of(SUITE_PROGRESS.cadence_ms);
         if self.due_at == step.now() {
             self.show(step);
@@ -330,9 +385,10 @@ impl Machine for Suites {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Due(self.due_at)];
+        let mut entries = vec![Entry::Due(self.due_at), Entry::Full(self.full.clone())];
         for (run, suites) in self.runs.sorted() {
             entries.push(Entry::Run(*run, suites.ended));
+            entries.extend(suites.untold.clone().map(|untold| Entry::Untold(*run, untold)));
             let suites = suites.suites.sorted().into_iter();
             entries.extend(suites.map(|(id, suite)| Entry::Suite(*run, *id, Box::new(suite.clone()))));
         }
@@ -340,8 +396,15 @@ impl Machine for Suites {
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
+        let mut wakes = Vec::new();
         for entry in entries {
             match entry {
+                Entry::Full(full) => self.full = full,
+                Entry::Untold(run, untold) => {
+                    wakes.push(untold.due);
+                    self.runs.get_or_insert_with(run, RunSuites::default).untold = Some(untold);
+                    self.grown.restore(run);
+                }
                 Entry::Run(run, ended) => self.runs.get_or_insert_with(run, RunSuites::default).ended = ended,
                 Entry::Due(at) => self.due_at = self.due_at.max(at),
                 Entry::Suite(run, id, suite) => {
@@ -350,15 +413,18 @@ impl Machine for Suites {
                 }
             }
         }
-        (!self.due.is_empty()).then_some(self.due_at).into_iter().collect()
+        wakes.extend((!self.due.is_empty()).then_some(self.due_at));
+        wakes
     }
 }
 
-/// The state of suites in a snapshot.
+/// The state of suites in a snapshot. Who is full and a run's own entry are on every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Entry {
     /// The next cadence point.
     Due(u64),
+    Full(Full),
+    Untold(Id, Box<Untold>),
     Run(Id, Option<(Phase, u64)>),
     Suite(Id, Id, Box<Suite>),
 }

@@ -82,6 +82,9 @@ pub const ERROR_STREAM: View = View {
 /// was last complete. Of a flaky or broken one, `passes_needed` in a row or no failure until `clears_at` would make it fixed.
 /// `rule` is the flaky rule that it is judged by, with the numbers above, and `rule_since` when that was said: null for the
 /// default; a project's own before one for all, then the smallest id.
+///
+/// The row without a test's name, in the state `unjudged`, counts in `outcomes` the failures of tests for which there was no room,
+/// until a configured time (30 days) after the last of them.
 pub const FLAKY_TESTS: View = View {
     name: "flaky_tests",
     version: 1,

@@ -124,7 +124,9 @@ pub const TEST_RESULTS: View = View {
 /// run ended), `abandoned` (id: empty; the run itself), `shard_not_started` (id: empty; `count` of announced shards never
 /// seen, once the run has ended), `version_gap` (id: the stream; `count` of its versions that never came, since it is
 /// complete or its run has ended; a version is missed by the run of the first event beyond it), `silent_shard` (id: the
-/// stream, of a running run, that is not complete and has said nothing for a configured time, since its last event).
+/// stream, of a running run, that is not complete and has said nothing for a configured time, since its last event),
+/// `overflow` (id: `tests`, `suites` or `files`; `count` of the run's events that were left out because there was no room for new
+/// ones of these, since the first; moves at whole seconds).
 /// `worker`: the first that the test or the stream named.
 pub const MISSING: View = View {
     name: "missing",

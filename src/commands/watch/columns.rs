@@ -441,7 +441,7 @@ pub(super) fn plain(value: &Value, kind: &str, name: &str, now_ms: u64) -> Cell 
         ("enum", "failed" | "error" | "timeout", _) => Tint::Bad,
         ("enum", "running", _) => Tint::Busy,
         ("enum", "abandoned" | "not_finished" | "not_started" | "shard_not_started", _) => Tint::Odd,
-        ("enum", "version_gap" | "silent_shard", _) => Tint::Odd,
+        ("enum", "version_gap" | "silent_shard" | "overflow", _) => Tint::Odd,
         ("enum", "skipped", _) => Tint::Faint,
         ("int", count, "failed" | "errored") if count != "0" => Tint::Bad,
         ("int", count, "flaky") if count != "0" => Tint::Odd,

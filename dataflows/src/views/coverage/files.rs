@@ -3,12 +3,15 @@
 //! Contract: takes the files of coverage events, distributed by (run, file); what replaces or takes back, phases and incidents
 //! come to every worker. At cadence points it emits the changed rows of `coverage`, and by (run, flag) how the sums changed.
 //!
+//! A flag of a file that comes while its project is full of files (`crate::budget`) is not kept; what is said of it is counted.
+//!
 //! # Invariants
 //! Within a tick, incidents and withdrawals are applied first, then what was said in the order of positions. What is added is merged
 //! at once; a file of which something left is merged anew from its sessions at the next cadence point.
 
 use super::file::{File, Flagged, Merged, Said, row};
 use super::{ALL, Counts, session};
+use crate::budget::{Full, Grown, Held, Kind, Room, Untold};
 use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::{Phase, PhaseChange, RowChange};
@@ -51,6 +54,8 @@ pub enum FileInput {
     Phase(PhaseChange),
     /// An incident.
     Rule(Rule),
+    /// There is room for new files, or none.
+    Room(Room),
 }
 
 impl FileInput {
@@ -78,6 +83,7 @@ impl FileInput {
             FileInput::Replace { peer, .. } | FileInput::Withdrawal { peer, .. } => *peer,
             FileInput::Phase(change) => change.peer,
             FileInput::Rule(rule) => rule.peer,
+            FileInput::Room(room) => room.peer,
         }
     }
 }
@@ -89,6 +95,8 @@ pub enum FileOutput {
     Row(RowChange),
     /// How the sums of a run and flag changed.
     Delta(Delta),
+    /// How many files came and were left out, for the row budget.
+    Held(Held),
 }
 
 /// How the sums of a run and flag changed.
@@ -107,6 +115,8 @@ struct RunFiles {
     names: Arc<Names>,
     withdrawn: BTreeSet<Id>,
     files: Map<Id, File>,
+    /// What the row budget was not told yet.
+    untold: Option<Box<Untold>>,
 }
 
 /// All files of a worker.
@@ -116,6 +126,9 @@ pub struct Files {
     incidents: Incidents,
     /// The files that are to be looked at at the next cadence point.
     due: Vec<(Id, Id)>,
+    /// Who has no room for new files.
+    full: Full,
+    grown: Grown,
     writer: RowWriter,
 }
 
@@ -123,8 +136,8 @@ impl Files {
     /// None yet.
     #[must_use]
     pub fn new(config: Arc<Config>) -> Files {
-        let (runs, incidents, due, writer) = Default::default();
-        Files { config, runs, incidents, due, writer }
+        let (runs, incidents, due, full, grown, writer) = Default::default();
+        Files { config, runs, incidents, due, full, grown, writer }
     }
 
     fn run(&mut self, event: &Event) -> &mut RunFiles {
@@ -132,6 +145,7 @@ impl Files {
             names: Arc::clone(&event.names),
             withdrawn: BTreeSet::new(),
             files: Map::default(),
+            untold: None,
         })
     }
 
@@ -204,7 +218,9 @@ impl Files {
         let (Some(coverage), limit) = (event.coverage(), self.config.coverage_said) else { return };
         let at = event.at.min(now);
         let covered = self.incidents.cover(&event.origin.project, event.origin.worker.as_deref(), at);
-        let run = self.run(event);
+        let full = self.full.leaves_out(&event.names.project);
+        self.run(event);
+        let Some(run) = self.runs.get_mut(&event.run()) else { return };
         let said = Said {
             event: event.id,
             session: session(event),
@@ -216,6 +232,15 @@ impl Files {
             covered,
         };
         let id = said.file().id;
+        let known = run.files.get(&id).is_some_and(|file| file.flags.contains_key(&coverage.flag));
+        if !known {
+            let untold = self.grown.of(&mut run.untold, &event.names, now);
+            if full {
+                untold.left_out += 1;
+                return;
+            }
+            untold.came += 1;
+        }
         let file = run.files.get_or_insert_with(id, || File {
             path: Arc::clone(&said.file().path),
             flags: BTreeMap::new(),
@@ -277,11 +302,7 @@ impl Files {
         if flags > 1 {
             sum(Text::from(ALL), &mut file.told, all.counts());
         }
-        file.flags.retain(|_, flagged| !flagged.said.is_empty() || !flagged.folded.sessions.is_empty());
         (file.due, file.withdrawn) = (0, false);
-        if file.flags.is_empty() {
-            files.files.remove(&id);
-        }
     }
 }
 
@@ -300,6 +321,7 @@ impl Machine for Files {
         let (mut said, mut evicted, mut projects) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (input, diff) in data.drain(..) {
             match input {
+                FileInput::Room(room) => self.full.apply(&room),
                 FileInput::Rule(rule) => projects.extend(self.incidents.apply(&rule, diff)),
                 FileInput::Withdrawal { event, .. } => self.withdraw(&event, now),
                 FileInput::Phase(change) if change.phase == Phase::Evicted => evicted.push(change.run),
@@ -320,6 +342,11 @@ impl Machine for Files {
             }
         }
         evicted.into_iter().for_each(|run| self.evict(run, step));
+        for run in self.grown.due(step) {
+            if let Some(untold) = self.runs.get_mut(&run).and_then(|files| files.untold.take()) {
+                step.emit(FileOutput::Held(untold.held(Kind::File)), 1);
+            }
+        }
         if !now.is_multiple_of(COVERAGE.cadence_ms) {
             if !self.due.is_empty() {
                 step.wake_at(now.next_multiple_of(COVERAGE.cadence_ms));
@@ -338,9 +365,10 @@ impl Machine for Files {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Incidents(self.incidents.clone())];
+        let mut entries = vec![Entry::Incidents(self.incidents.clone()), Entry::Full(self.full.clone())];
         for (run, files) in self.runs.sorted() {
             entries.push(Entry::Run(*run, Arc::clone(&files.names), files.withdrawn.clone()));
+            entries.extend(files.untold.clone().map(|untold| Entry::Untold(*run, untold)));
             let file = |(id, file): (&Id, &File)| Entry::File(*run, *id, Box::new(FileEntry(file.clone())));
             entries.extend(files.files.sorted().into_iter().map(file));
         }
@@ -352,8 +380,16 @@ impl Machine for Files {
         for entry in entries {
             match entry {
                 Entry::Incidents(incidents) => self.incidents = incidents,
+                Entry::Full(full) => self.full = full,
+                Entry::Untold(run, untold) => {
+                    wakes.push(untold.due);
+                    self.grown.restore(run);
+                    if let Some(files) = self.runs.get_mut(&run) {
+                        files.untold = Some(untold);
+                    }
+                }
                 Entry::Run(run, names, withdrawn) => {
-                    self.runs.insert(run, RunFiles { names, withdrawn, files: Map::default() });
+                    self.runs.insert(run, RunFiles { names, withdrawn, files: Map::default(), untold: None });
                 }
                 Entry::File(run, id, file) => {
                     if file.0.due > 0 {
@@ -370,11 +406,15 @@ impl Machine for Files {
     }
 }
 
-/// The state in a snapshot. Incidents and a run's own entry are on every worker; its entry stands before its files.
+/// The state in a snapshot. Incidents, who is full and a run's own entry are on every worker; its entry stands before its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Entry {
     /// The incidents that hold.
     Incidents(Incidents),
+    /// Who is full.
+    Full(Full),
+    /// What of a run the row budget was not told yet.
+    Untold(Id, Box<Untold>),
     /// A run: its names, and the events that were taken back.
     Run(Id, Arc<Names>, BTreeSet<Id>),
     /// A file of a run.

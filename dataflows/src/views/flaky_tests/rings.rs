@@ -1,10 +1,11 @@
 //! The state machine of all rings of a worker.
 
-use super::Input;
 use super::guard::{Guard, GuardChange};
 use super::ring::{Entry, Ring};
 use super::rules::{FlakyRules, Judging};
+use super::unjudged::TurnedAway;
 use super::verdict::{Verdict, judge};
+use super::{Input, Output};
 use crate::by_test::{BUCKETS, bucket};
 use crate::config::Config;
 use crate::control::{Incidents, Rule};
@@ -220,7 +221,8 @@ impl Rings {
     }
 
     /// Rings begin, where there is room.
-    fn begin(&mut self, came: BTreeMap<Key, Vec<AttemptFact>>, now: u64) {
+    fn begin(&mut self, came: BTreeMap<Key, Vec<AttemptFact>>, step: &mut Step<'_, Output>) {
+        let now = step.now();
         let mut resting: BTreeMap<Bucket, BTreeSet<(u64, Key)>> = BTreeMap::new();
         let mut begun = BTreeSet::new();
         let share = (self.config.flaky_tests / BUCKETS).max(1);
@@ -235,7 +237,12 @@ impl Rings {
             }
             if self.buckets.get(&bucket).is_some_and(|keys| keys.len() >= share) {
                 let resting = resting.entry(bucket).or_insert_with(|| self.resting(&bucket, &begun, now));
-                let Some((_, left)) = resting.pop_first() else { continue };
+                let Some((_, left)) = resting.pop_first() else {
+                    let failures = facts.iter().filter(|fact| fact.outcome.fails()).count() as u64;
+                    let project = Text::clone(&ring.names.project);
+                    step.emit(Output::TurnedAway(TurnedAway { project }), failures.cast_signed());
+                    continue;
+                };
                 self.leave(&left);
             }
             self.insert(key.clone(), ring);
@@ -302,7 +309,7 @@ impl Rings {
     }
 
     /// Shows what is due, and plans when to look at it again.
-    fn show(&mut self, key: Key, withdrawn: bool, step: &mut Step<'_, RowChange>) {
+    fn show(&mut self, key: Key, withdrawn: bool, step: &mut Step<'_, Output>) {
         let (now, mut writer) = (step.now(), std::mem::take(&mut self.writer));
         if let Some(ring) = self.ring_mut(&key) {
             ring.due = false;
@@ -331,11 +338,11 @@ impl Rings {
             (false, Some(_)) => Cause::Changed,
             (false, None) => Cause::Evicted,
         };
-        before.into_iter().for_each(|row| step.emit(RowChange { row, cause }, -1));
-        row.into_iter().for_each(|row| step.emit(RowChange { row, cause: Cause::Changed }, 1));
+        before.into_iter().for_each(|row| step.emit(Output::Row(RowChange { row, cause }), -1));
+        row.into_iter().for_each(|row| step.emit(Output::Row(RowChange { row, cause: Cause::Changed }), 1));
     }
 
-    fn look(&mut self, key: &Key, look_at: u64, step: &mut Step<'_, RowChange>) {
+    fn look(&mut self, key: &Key, look_at: u64, step: &mut Step<'_, Output>) {
         let Some(ring) = self.ring_mut(key) else { return };
         let before = std::mem::replace(&mut ring.look_at, look_at);
         if before == look_at {
@@ -435,7 +442,7 @@ impl Rings {
 
 impl Machine for Rings {
     type Input = Input;
-    type Output = RowChange;
+    type Output = Output;
     type Entry = Part;
 
     #[cfg(test)]
@@ -443,7 +450,7 @@ impl Machine for Rings {
         Some(Rings::new(Arc::clone(&self.config)))
     }
 
-    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, RowChange>) {
+    fn step(&mut self, data: &mut Vec<(Input, i64)>, step: &mut Step<'_, Output>) {
         let now = step.now();
         for key in self.agenda.due(now) {
             if let Some(ring) = self.ring_mut(&key) {
@@ -461,7 +468,7 @@ impl Machine for Rings {
         self.add_to_rings(&mut came.added);
         let touched = std::mem::take(&mut self.touched);
         self.tidy(touched, now);
-        self.begin(came.added, now);
+        self.begin(came.added, step);
         self.touched.clear();
         came.evicted.into_iter().for_each(|run| self.evict(run));
         if now.is_multiple_of(FLAKY_TESTS.cadence_ms) {

@@ -7,7 +7,7 @@ use super::runs::{self, Lives, Run, announced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
-use weir_dataflows::input::{Event, Withdraws};
+use weir_dataflows::input::{Event, Text, Withdraws};
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::view::{COVERAGE, COVERAGE_SUMMARY};
@@ -68,7 +68,12 @@ fn told(config: &Config, ticks: &[Tick], run: &Run, now: u64) -> Told {
             files.chain(sessions).for_each(|heap| heap.kept.retain(|(_, other)| !same(other)));
         }
         let silent = void || covered(*tick, event, *tick);
-        for file in &coverage.files {
+        // What found no room is not there.
+        let held = |path: &Text| {
+            let since = run.files_held.get(&(Arc::clone(&coverage.flag), Arc::clone(path)));
+            since.is_some_and(|since| since <= tick)
+        };
+        for file in coverage.files.iter().filter(|file| held(&file.path)) {
             let heap = told.files.entry((flag.clone(), file.path.to_string())).or_default();
             heap.put(*tick, event, config, silent);
         }

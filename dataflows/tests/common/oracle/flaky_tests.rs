@@ -6,6 +6,7 @@ use super::admission::HOUR;
 use super::control::{holding, incidents};
 use super::runs::{Lives, Moment, Run};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
 use weir_dataflows::keyed::Updates;
@@ -22,6 +23,9 @@ type Told = (AttemptFact, u64);
 
 /// A test's last outcomes on a branch, oldest first, and the attempt that was told last.
 type Ring = (Vec<Told>, AttemptFact);
+
+/// A failing attempt for which there was no room, and the tick at which it came.
+type TurnedAway = (Arc<str>, u64);
 
 /// By test and branch.
 type Rings = BTreeMap<(Id, String), Ring>;
@@ -95,9 +99,9 @@ impl Known<'_> {
         all[all.len().saturating_sub(rule.window as usize)..].to_vec()
     }
 
-    /// All rings after `now`, from the updates up to then.
-    fn rings(&self, updates: &Updates<AttemptFact>, now: u64) -> Rings {
-        let mut rings = Rings::new();
+    /// All rings after `now`, from the updates up to then, and what was turned away.
+    fn rings(&self, updates: &Updates<AttemptFact>, now: u64) -> (Rings, Vec<TurnedAway>) {
+        let (mut rings, mut turned_away) = (Rings::new(), Vec::new());
         let times: BTreeSet<u64> = updates.iter().map(|(_, time, _)| *time).collect();
         for time in times {
             rings.retain(|_, ring| !old(ring, time, self.config));
@@ -123,14 +127,14 @@ impl Known<'_> {
             }
             rings.retain(|_, ring| !old(ring, time, self.config));
             new.retain(|_, ring| !old(ring, time, self.config));
-            self.begin(&mut rings, new, time);
+            self.begin(&mut rings, new, time, &mut turned_away);
         }
         rings.retain(|_, ring| !old(ring, now, self.config));
-        rings
+        (rings, turned_away)
     }
 
     /// New rings in order, each where there is room: a 256th of a project's a bucket.
-    fn begin(&self, rings: &mut Rings, new: Rings, now: u64) {
+    fn begin(&self, rings: &mut Rings, new: Rings, now: u64, turned_away: &mut Vec<TurnedAway>) {
         let bucket = |key: &(Id, String)| key.0.0 % 256;
         let before: BTreeSet<(Id, String)> = rings.keys().cloned().collect();
         for (key, ring) in new {
@@ -146,7 +150,11 @@ impl Known<'_> {
                 };
                 let failed_at = |ring: &Ring| ring.0.iter().filter(|(f, _)| f.outcome.fails()).map(|(f, _)| f.at).max();
                 let resting = rings.iter().filter(same).filter(well);
-                let Some(left) = resting.map(|(key, ring)| (failed_at(ring), key.clone())).min() else { continue };
+                let Some(left) = resting.map(|(key, ring)| (failed_at(ring), key.clone())).min() else {
+                    let failures = ring.0.iter().filter(|(fact, _)| fact.outcome.fails());
+                    turned_away.extend(failures.map(|(fact, _)| (Arc::clone(&fact.names.project), now)));
+                    continue;
+                };
                 rings.remove(&left.1);
             }
             rings.insert(key, ring);
@@ -260,6 +268,23 @@ fn shown(fact: &AttemptFact) -> String {
     text + "}"
 }
 
+/// How many were turned away of each project, but for what is forgotten.
+fn unjudged(turned_away: &[TurnedAway], now: u64, config: &Config) -> Vec<Row> {
+    let mut counts: BTreeMap<&str, (i64, u64)> = BTreeMap::new();
+    for (project, at) in turned_away {
+        let (count, forget_at) = counts.entry(project).or_default();
+        *count = if *forget_at <= *at { 1 } else { *count + 1 };
+        *forget_at = (at + config.flaky_memory_ms).next_multiple_of(HOUR);
+    }
+    let row = |(project, (count, _)): (&str, (i64, u64))| {
+        let mut writer = RowWriter::default();
+        writer.str(project).str("").str("").null().null().str("unjudged").null().null().int(0).int(count);
+        writer.null().null().list([].into_iter()).null().null().null().null();
+        writer.finish(&FLAKY_TESTS)
+    };
+    counts.into_iter().filter(|(_, (_, forget_at))| *forget_at > now).map(row).collect()
+}
+
 /// The rows at `now`, from all updates up to then.
 pub fn rows(updates: &Updates<AttemptFact>, lives: &Lives, ticks: &[Tick], now: u64, config: &Config) -> Vec<Row> {
     let known = Known { lives, ticks, config };
@@ -283,5 +308,6 @@ pub fn rows(updates: &Updates<AttemptFact>, lives: &Lives, ticks: &[Tick], now: 
         writer.opt_str(name.as_ref().map(|(id, _)| id.as_str())).opt_uint(name.as_ref().map(|(_, since)| *since));
         writer.finish(&FLAKY_TESTS)
     };
-    known.rings(updates, now).iter().map(row).collect()
+    let (rings, turned_away) = known.rings(updates, now);
+    rings.iter().map(row).chain(unjudged(&turned_away, now, config)).collect()
 }

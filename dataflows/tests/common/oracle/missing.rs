@@ -2,7 +2,8 @@
 
 use super::Runs;
 use super::admission::{Judged, missing};
-use super::runs::{Run, announced, complete_at, heard_at, names, planned, streams, suites};
+use super::budget::KINDS;
+use super::runs::{Run, announced, complete_at, heard_at, names, planned, streams, suites_of};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataflows::Config;
 use weir_schemas::id::Id;
@@ -32,10 +33,22 @@ fn of_streams(run: &Run, missing: impl Fn(Id) -> u64, rows: &mut Vec<Row>) {
     }
 }
 
+/// The rows of what was left out, which move at whole seconds.
+fn of_budget(run: &Run, time: u64, rows: &mut Vec<Row>) {
+    for (kind, word) in KINDS.into_iter().enumerate() {
+        let seconds = run.left_out.iter().filter(|(_, of)| *of == kind).map(|(at, _)| at.next_multiple_of(1_000));
+        let told: Vec<u64> = seconds.filter(|second| *second <= time).collect();
+        if let Some(since) = told.first() {
+            rows.push(written(run, ["overflow", word], told.len() as u64, *since, None));
+        }
+    }
+}
+
 /// The rows at `time`.
 pub fn rows(config: &Config, runs: &Runs<'_>, judged: &[Judged], time: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for (id, run) in runs {
+        of_budget(run, time, &mut rows);
         of_streams(run, |stream| missing(config, judged, stream, *id, time), &mut rows);
         let Some(since) = run.ended_at else { continue };
         let all = &run.tests;
@@ -57,7 +70,7 @@ pub fn rows(config: &Config, runs: &Runs<'_>, judged: &[Judged], time: u64) -> V
                 row("not_started", "", never, None);
             }
         }
-        let suites = suites(run, None);
+        let suites = suites_of(&run.of_suites, None);
         let ids: BTreeSet<Id> = suites.keys().map(|(_, suite)| *suite).collect();
         for id in ids {
             let planned: u64 = suites

@@ -2,11 +2,12 @@
 //!
 //! Written from the design's words (`events.md`, `time.md`, `views.md`), with no timely in them and none of the dataflow's
 //! code but the types of what runs between its operators and its failure fingerprint. [`admission`] says which events count,
-//! [`runs`] what becomes of their runs, [`attempts`] what they say of tests; then one file a view.
+//! [`runs`] what becomes of their runs, [`budget`] which of them leave early, [`attempts`] what they say of tests; then one file a view.
 
 pub mod admission;
 pub mod alerts;
 pub mod attempts;
+pub mod budget;
 pub mod control;
 pub mod coverage;
 pub mod dashboard;

@@ -3,19 +3,20 @@
 use super::super::Tick;
 use super::Runs;
 use super::admission::{HOUR, Judged};
-use super::attempts::{Test, tests};
+use super::attempts::{At, Test, tests};
+use super::budget::{Budget, Counts, test_of};
 use super::control::incidents;
 use super::run_failures::run_failures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_dataflows::Config;
 use weir_dataflows::facts::AttemptFact;
-use weir_dataflows::input::{Event, Position, Withdraws};
+use weir_dataflows::input::{Event, Position, Text, Withdraws};
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 
 /// A run at a time: where it is in its life, and the events that count for it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Run {
     pub phase: &'static str,
     pub ended_at: Option<u64>,
@@ -25,38 +26,55 @@ pub struct Run {
     pub events: Vec<(u64, Arc<Event>)>,
     /// Those withdrawals among them that were too many: they take nothing back.
     pub refused: Vec<(u64, Arc<Event>)>,
+    /// But for those of tests that were left out, and for withdrawals that were too many or said again.
+    pub kept: Vec<(u64, Arc<Event>)>,
+    /// The begins and ends of suites, but for those that were left out.
+    pub of_suites: Vec<(u64, Arc<Event>)>,
     /// What these say of tests, by identity.
     pub tests: BTreeMap<Id, Test>,
     /// And of failures of the run itself.
     pub failures: Vec<AttemptFact>,
+    /// The tests that are held of it, whether they count or not.
+    held: BTreeSet<Id>,
+    suites_held: BTreeSet<Id>,
+    /// By flag and path.
+    pub files_held: BTreeMap<(Text, Text), u64>,
+    /// The events that were left out, each with what there was no room for.
+    pub left_out: Vec<(u64, usize)>,
 }
 
 impl Run {
     /// Its events without the withdrawals that were too many.
     pub fn counting(&self) -> Vec<(u64, Arc<Event>)> {
-        let refused = |event: &Event| self.refused.iter().any(|(_, other)| other.position == event.position);
-        self.events.iter().filter(|(_, event)| !refused(event)).cloned().collect()
+        self.events.iter().filter(|(_, event)| !among(&self.refused, event)).cloned().collect()
     }
 }
 
-/// The withdrawals of something new after so many others.
-fn refused(config: &Config, events: &[(u64, Arc<Event>)]) -> Vec<(u64, Arc<Event>)> {
+fn among(events: &[(u64, Arc<Event>)], event: &Event) -> bool {
+    events.iter().any(|(_, other)| other.position == event.position)
+}
+
+/// The withdrawals of something new after so many others, and those of what was taken back before.
+fn refused(config: &Config, events: &[(u64, Arc<Event>)]) -> [Vec<(u64, Arc<Event>)>; 2] {
     let mut events: Vec<_> = events.iter().filter(|(_, event)| event.withdrawal().is_some()).cloned().collect();
     events.sort_by_key(|(tick, event)| (*tick, event.position));
     let mut taken_back: Vec<(Withdraws, Option<Id>)> = Vec::new();
-    events.retain(|(_, event)| {
+    let [mut refused, mut repeated] = [Vec::new(), Vec::new()];
+    for (tick, event) in events {
         let what = match event.withdrawal().expect("filtered") {
             Withdraws::Event(id) => (Withdraws::Event(id), None),
             Withdraws::Test { attempt } => (Withdraws::Test { attempt }, event.test()),
         };
-        if what.1.is_none() && matches!(what.0, Withdraws::Test { .. }) || taken_back.contains(&what) {
-            return false;
+        if what.1.is_none() && matches!(what.0, Withdraws::Test { .. }) {
+            continue;
         }
-        let room = taken_back.len() < config.withdrawn;
-        taken_back.extend(room.then_some(what));
-        !room
-    });
-    events
+        match () {
+            () if taken_back.contains(&what) => repeated.push((tick, event)),
+            () if taken_back.len() < config.withdrawn => taken_back.push(what),
+            () => refused.push((tick, event)),
+        }
+    }
+    [refused, repeated]
 }
 
 /// A time at which a run changed, came or left.
@@ -77,11 +95,27 @@ pub fn lives(config: &Config, ticks: &[Tick], judged: &[Judged]) -> Lives {
     let ids: BTreeSet<Id> = judged.iter().map(|judged| judged.event.run()).collect();
     let life_of = |id: Id| {
         let counts = |judged: &&Judged| judged.event.run() == id && judged.refused.is_none();
-        let events: Vec<(u64, Arc<Event>)> =
+        let events: Vec<At> =
             judged.iter().filter(counts).map(|judged| (judged.at, Arc::clone(&judged.event))).collect();
-        (id, life(config, ticks, &events, end))
+        Life { id, events, moments: Vec::new(), run: None, gone_until: 0, now: 0 }
     };
-    ids.into_iter().map(life_of).collect()
+    let (mut lives, mut budget): (Vec<Life>, _) = (ids.into_iter().map(life_of).collect(), Budget::default());
+    let mut changed = false;
+    loop {
+        let nexts: Vec<Option<u64>> = lives.iter().map(|life| life.next(ticks)).collect();
+        let Some(now) = nexts.iter().flatten().copied().min().filter(|next| *next <= end) else { break };
+        for (life, _) in lives.iter_mut().zip(nexts).filter(|(_, next)| *next == Some(now)) {
+            let before = life.moments.len();
+            life.step(config, ticks, &budget, now);
+            changed |= life.moments.len() > before;
+        }
+        // Of a state that has not changed nothing else would be decided.
+        if now.is_multiple_of(1_000) && std::mem::take(&mut changed) {
+            let in_state = lives.iter().filter_map(|life| Some((life.id, life.run.as_ref()?)));
+            budget.decide(config, in_state, now);
+        }
+    }
+    lives.into_iter().map(|life| (life.id, life.moments)).collect()
 }
 
 /// The runs that are in state at `time`.
@@ -90,68 +124,74 @@ pub fn at(lives: &Lives, time: u64) -> Runs<'_> {
     lives.iter().filter_map(|(id, moments)| Some((*id, moments[last(moments)?].run.as_ref()?))).collect()
 }
 
-fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64) -> Vec<Moment> {
-    let silent = |at: u64| silent_clock(ticks, at);
-    let mut moments = Vec::new();
-    let (mut run, mut gone_until, mut now) = (None::<Run>, 0, 0);
-    loop {
-        let rest = &events[events.partition_point(|(at, _)| *at <= now)..];
-        let second = run.is_some().then(|| (now / 1_000 + 1) * 1_000);
-        let said = ticks.iter().find(|tick| run.is_some() && tick.at > now && !tick.control.is_empty());
-        let next = rest.first().map(|(at, _)| *at).into_iter().chain(second).chain(said.map(|tick| tick.at)).min();
-        let Some(next) = next.filter(|next| *next <= end) else { return moments };
-        now = next;
-        let came: Vec<_> = rest.iter().take_while(|(at, _)| *at == now).cloned().collect();
-        let late = |came: Vec<(u64, Arc<Event>)>| came.into_iter().map(|(_, event)| event).collect();
-        if gone_until > now {
-            moments.push(Moment { at: now, run: None, late: late(came) });
-            continue;
+/// A run, or rather an identity of runs, as far as its life is known.
+struct Life {
+    id: Id,
+    /// All that were admitted, with their ticks.
+    events: Vec<At>,
+    moments: Vec<Moment>,
+    run: Option<Run>,
+    gone_until: u64,
+    now: u64,
+}
+
+impl Life {
+    fn rest(&self) -> &[At] {
+        &self.events[self.events.partition_point(|(at, _)| *at <= self.now)..]
+    }
+
+    /// When it has to be looked at again.
+    fn next(&self, ticks: &[Tick]) -> Option<u64> {
+        let in_state = self.run.is_some();
+        let second = in_state.then(|| (self.now / 1_000 + 1) * 1_000);
+        let said = ticks.iter().find(|tick| in_state && tick.at > self.now && !tick.control.is_empty());
+        let rest = self.rest().first().map(|(at, _)| *at);
+        rest.into_iter().chain(second).chain(said.map(|tick| tick.at)).min()
+    }
+
+    /// Goes on to `now`, when it has to be looked at.
+    fn step(&mut self, config: &Config, ticks: &[Tick], budget: &Budget, now: u64) {
+        let came: Vec<At> = self.rest().iter().take_while(|(at, _)| *at == now).cloned().collect();
+        self.now = now;
+        let late = |came: Vec<At>| came.into_iter().map(|(_, event)| event).collect();
+        if self.gone_until > now {
+            self.moments.push(Moment { at: now, run: None, late: late(came) });
+            return;
         }
+        let said = ticks.iter().any(|tick| tick.at == now && !tick.control.is_empty());
         let mut news = !came.is_empty();
         if news {
-            let begin = || Run {
-                phase: "running",
-                ended_at: None,
-                silent: BTreeSet::new(),
-                events: Vec::new(),
-                refused: Vec::new(),
-                tests: BTreeMap::new(),
-                failures: Vec::new(),
-            };
-            let state = run.get_or_insert_with(begin);
-            if came.iter().any(|(_, event)| event.kind != EventType::ResultWithdrawn) {
-                (state.phase, state.ended_at) = ("running", None);
-            }
-            state.events.extend(came.iter().cloned());
-            state.refused = refused(config, &state.events);
+            self.run.get_or_insert_with(Run::new).hear(config, &came, budget);
         }
-        if let Some(state) = run.as_mut().filter(|_| news || said.is_some_and(|tick| tick.at == now)) {
-            let incidents = incidents(ticks, &names(state).0, now);
-            state.tests = tests(&state.counting(), &incidents, ticks);
-            state.failures = run_failures(&state.counting(), &incidents, ticks);
+        let Some(state) = &mut self.run else { return };
+        if news || said {
+            state.recompute(ticks, now);
+            state.hear_suites(&came, budget, now);
             news = true;
         }
-        let Some(state) = &mut run else { continue };
+        let silent = |at: u64| silent_clock(ticks, at);
         match state.ended_at {
             None => {
                 if let Some(phase) = ending(config, state, now, silent) {
                     (state.phase, state.ended_at, news) = (phase, Some(now), true);
                 }
             }
-            Some(ended) if (ended + config.run_grace_ms).next_multiple_of(1_000) <= now => {
-                if said.is_some_and(|tick| tick.at == now) {
+            Some(ended)
+                if (ended + config.run_grace_ms).next_multiple_of(1_000) <= now
+                    || budget.lets_leave(self.id, ended, now) =>
+            {
+                if said {
                     // An incident of this very tick still reaches it; what came for it does not.
                     state.events.retain(|(at, _)| *at < now);
-                    state.refused = refused(config, &state.events);
-                    let incidents = incidents(ticks, &names(state).0, now);
-                    state.tests = tests(&state.counting(), &incidents, ticks);
-                    state.failures = run_failures(&state.counting(), &incidents, ticks);
-                    moments.push(Moment { at: now, run: run.clone(), late: Vec::new() });
+                    state.kept.retain(|(at, _)| *at < now);
+                    state.refused.retain(|(at, _)| *at < now);
+                    state.recompute(ticks, now);
+                    self.moments.push(Moment { at: now, run: self.run.clone(), late: Vec::new() });
                 }
-                gone_until = (now + config.late_memory_ms).next_multiple_of(HOUR);
-                run = None;
-                moments.push(Moment { at: now, run: None, late: late(came) });
-                continue;
+                self.gone_until = (now + config.late_memory_ms).next_multiple_of(HOUR);
+                self.run = None;
+                self.moments.push(Moment { at: now, run: None, late: late(came) });
+                return;
             }
             Some(_) => {}
         }
@@ -159,8 +199,70 @@ fn life(config: &Config, ticks: &[Tick], events: &[(u64, Arc<Event>)], end: u64)
         news |= silent != state.silent;
         state.silent = silent;
         if news {
-            moments.push(Moment { at: now, run: run.clone(), late: Vec::new() });
+            self.moments.push(Moment { at: now, run: self.run.clone(), late: Vec::new() });
         }
+    }
+}
+
+impl Run {
+    fn new() -> Run {
+        Run { phase: "running", ..Run::default() }
+    }
+
+    /// Takes in what came at one tick.
+    fn hear(&mut self, config: &Config, came: &[At], budget: &Budget) {
+        if came.iter().any(|(_, event)| event.kind != EventType::ResultWithdrawn) {
+            (self.phase, self.ended_at) = ("running", None);
+        }
+        self.events.extend(came.iter().cloned());
+        let [refused, repeated] = refused(config, &self.events);
+        self.refused = refused;
+        for (at, event) in came {
+            if among(&self.refused, event) || among(&repeated, event) {
+                continue;
+            }
+            if let Some(test) = test_of(event) {
+                if !self.held.contains(&test) && budget.full(0, &event.origin.project, *at) {
+                    self.left_out.push((*at, 0));
+                    continue;
+                }
+                self.held.insert(test);
+            }
+            self.kept.push((*at, Arc::clone(event)));
+            for file in event.coverage().iter().flat_map(|coverage| &coverage.files) {
+                let key = (Arc::clone(&event.coverage().expect("it has").flag), Arc::clone(&file.path));
+                if !self.files_held.contains_key(&key) && budget.full(2, &event.origin.project, *at) {
+                    self.left_out.push((*at, 2));
+                } else {
+                    self.files_held.entry(key).or_insert(*at);
+                }
+            }
+        }
+    }
+
+    /// Takes in the suites of what came at `now`, once it is known which tests there are.
+    fn hear_suites(&mut self, came: &[At], budget: &Budget, now: u64) {
+        self.suites_held.extend(self.tests.values().map(|test| test.first.suite()));
+        let kinds = [EventType::TestSuiteStarted, EventType::TestSuiteCompleted];
+        for (_, event) in came.iter().filter(|(_, event)| kinds.contains(&event.kind)) {
+            if !self.suites_held.contains(&event.suite()) && budget.full(1, &event.origin.project, now) {
+                self.left_out.push((now, 1));
+            } else {
+                self.suites_held.insert(event.suite());
+                self.of_suites.push((now, Arc::clone(event)));
+            }
+        }
+    }
+
+    fn recompute(&mut self, ticks: &[Tick], now: u64) {
+        let incidents = incidents(ticks, &names(self).0, now);
+        self.tests = tests(&self.kept, &incidents, ticks);
+        self.failures = run_failures(&self.counting(), &incidents, ticks);
+    }
+
+    /// How much of it is held, by kind.
+    pub fn held(&self) -> Counts {
+        [self.held.len() as u64, self.suites_held.len() as u64, self.files_held.len() as u64]
     }
 }
 
@@ -269,8 +371,13 @@ pub struct Suite {
 
 /// The suites of a run in one stream, or by (stream, suite) in all.
 pub fn suites(run: &Run, stream: Option<Id>) -> BTreeMap<(Id, Id), Suite> {
+    suites_of(&run.events, stream)
+}
+
+/// The suites of which these events say something.
+pub fn suites_of(events: &[At], stream: Option<Id>) -> BTreeMap<(Id, Id), Suite> {
     let mut suites: BTreeMap<(Id, Id), Suite> = BTreeMap::new();
-    for (_, event) in &run.events {
+    for (_, event) in events {
         if stream.is_some_and(|stream| stream != event.stream()) {
             continue;
         }

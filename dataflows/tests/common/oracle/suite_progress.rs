@@ -2,7 +2,7 @@
 
 use super::Runs;
 use super::attempts::{Test, fails, write_counts};
-use super::runs::{Suite, names, suites};
+use super::runs::{Suite, names, suites_of};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
@@ -15,7 +15,7 @@ pub fn rows(runs: &Runs<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     for run in runs.values() {
         let (all, (project, name)) = (&run.tests, names(run));
-        let streams = suites(run, None);
+        let streams = suites_of(&run.of_suites, None);
         let mut ids: BTreeSet<Id> = streams.keys().map(|(_, suite)| *suite).collect();
         ids.extend(all.values().map(|test| test.first.suite()));
         for id in ids {
