@@ -15,13 +15,13 @@ use weir_schemas::limits::Limits;
 use weir_schemas::update::Cause;
 use weir_schemas::view::{view, view_index};
 
-const BUDGET: usize = 60;
+const BUDGET: u64 = 60;
 const TESTS: u64 = 7;
 const ROUNDS: u64 = 60;
 
 /// Grace and timeout are too long to be met: whoever leaves does so for the budget.
 fn config() -> Config {
-    Config { row_budget: BUDGET, run_grace_ms: 86_400_000, ..Config::default() }
+    Config { row_budget: 60, run_grace_ms: 86_400_000, ..Config::default() }
 }
 
 #[derive(Default)]
@@ -89,10 +89,10 @@ fn expected(ended: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let begun = |round: u64| START + 1_000 * (round + 1);
     let mut left: BTreeMap<String, u64> = BTreeMap::new();
     for second in (0..ROUNDS + 10).map(|second| START + 1_000 * second) {
-        let held = |round: u64| (0..TESTS).filter(|test| begun(round) + 100 * (test + 1) <= second).count();
+        let held = |round: u64| (0..TESTS).filter(|test| begun(round) + 100 * (test + 1) <= second).count() as u64;
         let there = (0..ROUNDS).filter(|round| left.get(&format!("r{round}")).is_none_or(|at| *at > second));
         let there: Vec<u64> = there.collect();
-        let mut rest: usize = there.iter().map(|round| held(*round)).sum();
+        let mut rest: u64 = there.iter().map(|round| held(*round)).sum();
         let mut over: Vec<(u64, u64)> = there
             .iter()
             .filter_map(|round| Some((*ended.get(&format!("r{round}"))?, *round)))
@@ -117,11 +117,12 @@ fn who_leaves_is_who_ended_first_and_what_is_held_stays_near_the_budget() {
     for released in &released {
         let before = names(&folded, "run_progress");
         folded.apply(released);
-        let (after, rows) = (names(&folded, "run_progress"), folded.rows(view("test_results").expect("a view")).len());
+        let (after, rows) =
+            (names(&folded, "run_progress"), folded.rows(view("test_results").expect("a view")).len() as u64);
         left.extend(before.difference(&after).map(|run| (run.clone(), folded.time)));
         most = most.max(rows);
         // What came since the count by which it was decided, and until that took effect: two seconds' worth.
-        assert!(rows <= BUDGET + 2 * TESTS as usize, "{rows} rows at {}", folded.time);
+        assert!(rows <= BUDGET + 2 * TESTS, "{rows} rows at {}", folded.time);
         for of_runs in ["suite_progress", "test_results"] {
             assert_eq!(names(&folded, of_runs).difference(&after).count(), 0, "{of_runs} at {}", folded.time);
         }
@@ -149,7 +150,7 @@ fn workers_and_batching_do_not_decide_who_leaves() {
 const MOST: u64 = 8;
 
 /// What comes of a run without an end, and how many tests it has.
-fn endless(config: &Config) -> (Vec<Released>, usize) {
+fn endless(config: &Config) -> (Vec<Released>, u64) {
     let (mut fleet, mut sent) = (Fleet::default(), 0);
     for second in 0..40 {
         let tests = MOST - second % 4;
@@ -161,7 +162,7 @@ fn endless(config: &Config) -> (Vec<Released>, usize) {
                 &format!(r#""testId":"{second}-{test}","#),
             );
         }
-        sent += tests as usize;
+        sent += tests;
     }
     let released = run(config, &fleet.ticks(START + 60_000), Feeding { workers: 2, ..Feeding::SIMPLE });
     (released, sent)
@@ -169,22 +170,22 @@ fn endless(config: &Config) -> (Vec<Released>, usize) {
 
 #[test]
 fn with_nobody_left_to_go_new_tests_are_counted_and_not_kept() {
-    for config in [config(), Config { row_budget: 1_000, project_tests: BUDGET, ..config() }] {
+    for config in [config(), Config { row_budget: 1_000, project_tests: 60, ..config() }] {
         let (released, sent) = endless(&config);
         let mut folded = Folded::new();
         for released in &released {
             folded.apply(released);
-            let rows = folded.rows(view("test_results").expect("a view")).len();
-            assert!(rows <= BUDGET + 2 * MOST as usize, "{rows} rows at {}", folded.time);
+            let rows = folded.rows(view("test_results").expect("a view")).len() as u64;
+            assert!(rows <= BUDGET + 2 * MOST, "{rows} rows at {}", folded.time);
         }
-        let rows = folded.rows(view("test_results").expect("a view")).len();
+        let rows = folded.rows(view("test_results").expect("a view")).len() as u64;
         let missing = folded.json(view("missing").expect("a view"));
         let overflow: Vec<serde_json::Value> =
             missing.iter().map(|row| serde_json::from_str(row).expect("a row")).collect();
         let overflow: Vec<_> = overflow.iter().filter(|row| row[2] == "overflow").collect();
         assert_eq!(overflow.len(), 1, "{missing:?}");
         assert_eq!((&overflow[0][1], &overflow[0][3]), (&"r0".into(), &"tests".into()));
-        assert_eq!(overflow[0][4].as_u64(), Some((sent - rows) as u64), "{rows} rows of {sent}");
+        assert_eq!(overflow[0][4].as_u64(), Some(sent - rows), "{rows} rows of {sent}");
     }
 }
 
