@@ -36,8 +36,7 @@ fn assert_rows(view: &View, time: u64, mut found: Vec<Row>, mut expected: Vec<Ro
     let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
     prop_assert_eq!(only(&found, &expected), only(&expected, &found), "{} at {}", view.name, time);
     prop_assert_eq!(count.0, count.1, "{} at {}: rows that stand twice", view.name, time);
-    prop_assert!(false, "{} at {}: rows that look alike", view.name, time);
-    Ok(())
+    Err(TestCaseError::fail(format!("{} at {time}: rows that look alike", view.name)))
 }
 
 /// Whether `released` says, view by view, what the oracle says of `ticks`: at the end of each frame, and just before it at

@@ -27,6 +27,9 @@ const THREADS: usize = 2;
 /// What process 0 prints when all histories were the same.
 const SAME: &str = "all histories are the same: ";
 
+/// Lines of a member that are held until they are asked for; it prints a handful.
+const LINES: usize = 1_024;
+
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -87,7 +90,8 @@ impl Pair {
                 .expect("starts")
         });
         let lines = members.each_mut().map(|member| {
-            let ((send, lines), said) = (mpsc::channel(), BufReader::new(member.stdout.take().expect("piped")));
+            let ((send, lines), said) =
+                (mpsc::sync_channel(LINES), BufReader::new(member.stdout.take().expect("piped")));
             std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
             lines
         });

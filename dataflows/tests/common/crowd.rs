@@ -35,7 +35,7 @@ struct Run {
 
 /// A history of `length` ticks.
 pub fn crowd(seed: u64, length: usize) -> Vec<Tick> {
-    let mut dice = Dice(seed ^ 0xc20_4d5e);
+    let mut dice = Dice(seed ^ 0x0c20_4d5e);
     let (mut at, mut ticks) = (START, Vec::new());
     let mut run = Run { number: 0, version: 0, commit: 0, offset: 0 };
     for _ in 0..length {
