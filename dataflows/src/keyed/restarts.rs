@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 28] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -41,7 +41,6 @@ const NAMES: [&str; 29] = [
     "::Rings",
     "::Alerts",
     "::Budget",
-    "::Unjudged",
 ];
 
 /// What is done to machines while a dataflow runs.
