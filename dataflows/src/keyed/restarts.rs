@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 32] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -45,7 +45,6 @@ const NAMES: [&str; 33] = [
     "::Tiles",
     "::Pace",
     "::Budget",
-    "::Unjudged",
 ];
 
 /// What is done to machines while a dataflow runs.
