@@ -75,6 +75,9 @@ fn instants(oracle: &Oracle, view: &View) -> BTreeSet<u64> {
             // Streams are forgotten at whole hours, and their gaps with them.
             let hours = oracle.judged.iter().map(|judged| judged.at + oracle.config.stream_memory_ms);
             instants.extend(hours.map(|at| at.next_multiple_of(HOUR)));
+            // What was left out is told at whole seconds.
+            let seconds: Vec<u64> = ticks.map(|at| at.next_multiple_of(1_000)).collect();
+            instants.extend(seconds);
         }
         "coverage_summary" => instants.extend(oracle.coverage_summary.keys()),
         "user_activity" => {
