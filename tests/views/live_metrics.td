@@ -6,53 +6,53 @@ ingest
 {"eventId":"s1-4","eventType":"test_failed","streamId":"s1","version":4,"timestamp":900,"correlationId":"r1","data":{"testId":"c","testSuiteId":"unit","duration":30,"error":{"message":"boom"}},"metadata":{"project":"web"}}
 advance 1000
 expect live_metrics
-+ ["web","project","web","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","project","web","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","project","web","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,1,1]
-+ ["web","suite","unit","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","suite","unit","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","suite","unit","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,null,null]
++ ["web","project","web","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","project","web","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","project","web","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,1,1,null,null,null]
++ ["web","suite","unit","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","suite","unit","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,null,null,null,null,null]
 
 # The failure is taken back.
 ingest
 {"eventId":"s1-5","eventType":"result_withdrawn","streamId":"s1","version":5,"timestamp":1900,"correlationId":"r1","data":{"testId":"c"},"metadata":{"project":"web"}}
 advance 2000
 expect live_metrics
-+ ["web","project","web","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- withdrawn ["web","project","web","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","project","web","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- withdrawn ["web","project","web","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","project","web","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,1,2]
-- withdrawn ["web","project","web","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,1,1]
-+ ["web","suite","unit","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- withdrawn ["web","suite","unit","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","suite","unit","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- withdrawn ["web","suite","unit","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null]
-+ ["web","suite","unit","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,null,null]
-- withdrawn ["web","suite","unit","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,null,null]
++ ["web","project","web","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- withdrawn ["web","project","web","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","project","web","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- withdrawn ["web","project","web","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","project","web","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,1,2,null,null,null]
+- withdrawn ["web","project","web","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,1,1,null,null,null]
++ ["web","suite","unit","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- withdrawn ["web","suite","unit","10m",0.003333,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- withdrawn ["web","suite","unit","1h",0.000556,50,50,20,10.048,30.08,30.08,100,1,null,null,null,null,null,null]
++ ["web","suite","unit","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,null,null,null,null,null]
+- withdrawn ["web","suite","unit","60s",0.033333,50,50,20,10.048,30.08,30.08,100,1,1,null,null,null,null,null]
 
 ingest
 {"eventId":"s1-6","eventType":"test_skipped","streamId":"s1","version":6,"timestamp":1900,"correlationId":"r1","data":{"testId":"a","testSuiteId":"unit"},"metadata":{"project":"web"}}
 {"eventId":"s1-7","eventType":"test_suite_completed","streamId":"s1","version":7,"timestamp":1900,"correlationId":"r1","data":{"testSuiteId":"unit"},"metadata":{"project":"web"}}
 advance 3000
 expect live_metrics
-- ["web","project","web","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","project","web","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- ["web","project","web","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","project","web","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- ["web","project","web","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,1,2]
-+ ["web","project","web","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,0,2]
-- ["web","suite","unit","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","suite","unit","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- ["web","suite","unit","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","suite","unit","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-- ["web","suite","unit","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,null,null]
-+ ["web","suite","unit","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,null,null]
+- ["web","project","web","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","project","web","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- ["web","project","web","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","project","web","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- ["web","project","web","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,1,2,null,null,null]
++ ["web","project","web","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,0,2,null,null,null]
+- ["web","suite","unit","10m",0.001667,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","1h",0.000278,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","60s",0.016667,100,0,10,10.048,10.048,10.048,100,0,1,null,null,null,null,null]
++ ["web","suite","unit","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,null,null,null,null,null]
 
 advance 62000
 expect live_metrics
-- ["web","project","web","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,0,2]
-- ["web","suite","unit","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,null,null]
+- ["web","project","web","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,0,2,null,null,null]
+- ["web","suite","unit","60s",0.033333,100,0,10,10.048,10.048,10.048,100,0,0,null,null,null,null,null]
 
 # The run ended at 33,000 and awaits nothing more.
 advance 70000
@@ -65,89 +65,62 @@ ingest
 {"eventId":"s2-3","eventType":"test_passed","streamId":"s2","version":3,"timestamp":1000,"correlationId":"r2","data":{"testId":"c","duration":60000},"metadata":{"project":"web","framework":"pytest","branch":"main"}}
 advance 611500
 expect live_metrics
-+ ["web","branch","main","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-+ ["web","framework","pytest","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","project","web","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","project","web","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,1,0]
-- ["web","suite","unit","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","suite","unit","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,null,null]
++ ["web","branch","main","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
++ ["web","framework","pytest","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","project","web","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","project","web","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,1,0,null,null,null]
+- ["web","suite","unit","10m",0.003333,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,null,null,null,null,null]
 
 # The longer windows' rows move at whole seconds.
 advance 612000
 expect live_metrics
-+ ["web","branch","main","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-+ ["web","branch","main","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null]
-+ ["web","framework","pytest","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-+ ["web","framework","pytest","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null]
-+ ["web","project","web","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-- ["web","project","web","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","project","web","1h",0.001389,75,25,15502.525,10.048,60030.976,60030.976,75,1,null,null,null]
-+ ["web","suite","unit","10m",0.001667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","suite","unit","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null]
-+ ["web","suite","unit","1h",0.000833,100,0,5.05,0.1,10.048,10.048,100,0,null,null,null]
++ ["web","branch","main","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
++ ["web","branch","main","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null,null,null,null]
++ ["web","framework","pytest","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
++ ["web","framework","pytest","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null,null,null,null]
++ ["web","project","web","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
+- ["web","project","web","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","project","web","1h",0.001389,75,25,15502.525,10.048,60030.976,60030.976,75,1,null,null,null,null,null,null]
++ ["web","suite","unit","10m",0.001667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","1h",0.000556,100,0,10,10.048,10.048,10.048,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000833,100,0,5.05,0.1,10.048,10.048,100,0,null,null,null,null,null,null]
 
 # What was told in time is taken back from the hour when it is in no other window.
 ingest
 {"eventId":"s2-4","eventType":"result_withdrawn","streamId":"s2","version":4,"timestamp":2000000,"correlationId":"r2","data":{"testId":"b"},"metadata":{"project":"web","framework":"pytest","branch":"main"}}
 advance 2000000
 expect live_metrics
-- ["web","branch","main","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-+ ["web","branch","main","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null]
-- withdrawn ["web","branch","main","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null]
-- ["web","branch","main","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","framework","pytest","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-+ ["web","framework","pytest","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null]
-- withdrawn ["web","framework","pytest","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null]
-- ["web","framework","pytest","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","project","web","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null]
-+ ["web","project","web","1h",0.001111,100,0,20003.367,10.048,60030.976,60030.976,100,0,null,null,null]
-- withdrawn ["web","project","web","1h",0.001389,75,25,15502.525,10.048,60030.976,60030.976,75,1,null,null,null]
-+ ["web","project","web","60s",0,100,0,null,null,null,null,null,0,0,1,0]
-- ["web","project","web","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,1,0]
-- ["web","suite","unit","10m",0.001667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","suite","unit","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,null,null]
+- ["web","branch","main","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
++ ["web","branch","main","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null,null,null,null]
+- withdrawn ["web","branch","main","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null,null,null,null]
+- ["web","branch","main","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","framework","pytest","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
++ ["web","framework","pytest","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null,null,null,null]
+- withdrawn ["web","framework","pytest","1h",0.000833,66.666667,33.333333,20666.7,2007.04,60030.976,60030.976,66.666667,1,null,null,null,null,null,null]
+- ["web","framework","pytest","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","project","web","10m",0.003333,50,50,1000.05,0.1,2007.04,2007.04,50,1,null,null,null,null,null,null]
++ ["web","project","web","1h",0.001111,100,0,20003.367,10.048,60030.976,60030.976,100,0,null,null,null,null,null,null]
+- withdrawn ["web","project","web","1h",0.001389,75,25,15502.525,10.048,60030.976,60030.976,75,1,null,null,null,null,null,null]
++ ["web","project","web","60s",0,100,0,null,null,null,null,null,0,0,1,0,null,null,null]
+- ["web","project","web","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,1,0,null,null,null]
+- ["web","suite","unit","10m",0.001667,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","60s",0.016667,100,0,0.1,0.1,0.1,0.1,100,0,0,null,null,null,null,null]
 
 advance 3660000
 expect live_metrics
-+ ["web","branch","main","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","branch","main","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null]
-+ ["web","framework","pytest","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","framework","pytest","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null]
-+ ["web","project","web","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","project","web","1h",0.001111,100,0,20003.367,10.048,60030.976,60030.976,100,0,null,null,null]
-+ ["web","suite","unit","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","suite","unit","1h",0.000833,100,0,5.05,0.1,10.048,10.048,100,0,null,null,null]
++ ["web","branch","main","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","branch","main","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null,null,null,null]
++ ["web","framework","pytest","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","framework","pytest","1h",0.000556,100,0,30000.05,0.1,60030.976,60030.976,100,0,null,null,null,null,null,null]
++ ["web","project","web","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","project","web","1h",0.001111,100,0,20003.367,10.048,60030.976,60030.976,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","1h",0.000833,100,0,5.05,0.1,10.048,10.048,100,0,null,null,null,null,null,null]
 
 advance 4200000
 expect live_metrics
-- ["web","branch","main","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","framework","pytest","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","project","web","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-- ["web","suite","unit","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null]
-
-# Two runs on two branches cover something, and one of them is measured.
-ingest
-{"eventId":"c1-1","eventType":"coverage_updated","streamId":"c1","version":1,"timestamp":4999500,"correlationId":"r8","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-4","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"main"}}
-{"eventId":"c1-2","eventType":"performance_measured","streamId":"c1","version":2,"timestamp":4999500,"correlationId":"r8","data":{"testSuiteId":"unit","performance":{"memory":1000}},"metadata":{"project":"web","branch":"main"}}
-{"eventId":"c1-3","eventType":"performance_measured","streamId":"c1","version":3,"timestamp":4999500,"correlationId":"r8","data":{"testId":"a","performance":{"memory":2001}},"metadata":{"project":"web","branch":"main"}}
-{"eventId":"c2-1","eventType":"coverage_updated","streamId":"c2","version":1,"timestamp":4999500,"correlationId":"r9","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"1-9","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"fix"}}
-advance 5000000
-expect live_metrics
-
-# More is covered. What was measured leaves; coverage is compared once it has been known for ten minutes, with what it was then.
-ingest
-{"eventId":"c1-4","eventType":"coverage_updated","streamId":"c1","version":4,"timestamp":5005000,"correlationId":"r8","data":{"coverage":{"files":[{"path":"src/a.rs","covered":"5-8","instrumented":"1-10"}]}},"metadata":{"project":"web","branch":"main"}}
-advance 5005500
-expect live_metrics
-advance 5006000
-expect live_metrics
-advance 5600000
-expect live_metrics
-advance 5610000
-expect live_metrics
-
-# What the other run covers is taken back: its branch has none any more.
-ingest
-{"eventId":"c2-2","eventType":"result_withdrawn","streamId":"c2","version":2,"timestamp":5700000,"correlationId":"r9","data":{"withdraws":"c2-1"},"metadata":{"project":"web","branch":"fix"}}
-advance 5701000
-expect live_metrics
+- ["web","branch","main","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","framework","pytest","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","project","web","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]
+- ["web","suite","unit","1h",0.000278,100,0,0.1,0.1,0.1,0.1,100,0,null,null,null,null,null,null]

@@ -1,27 +1,18 @@
-# What ended and was measured in 10 s is told at their end.
+# What ended and was measured in 10 s is told at their end, and has left by the next one.
 ingest
-{"eventId":"s1-1","eventType":"test_passed","streamId":"s1","version":1,"timestamp":4000,"correlationId":"r1","data":{"testId":"a","testSuiteId":"unit","duration":20},"metadata":{"project":"web"}}
-{"eventId":"s1-2","eventType":"performance_measured","streamId":"s1","version":2,"timestamp":4000,"correlationId":"r1","data":{"testId":"a","testSuiteId":"unit","duration":21,"performance":{"memory":1000}},"metadata":{"project":"web"}}
-advance 4500
+{"eventId":"s1-1","eventType":"test_passed","streamId":"s1","version":1,"timestamp":400,"correlationId":"r1","data":{"testId":"t1","testSuiteId":"unit","duration":100},"metadata":{"project":"web"}}
+{"eventId":"s1-2","eventType":"test_failed","streamId":"s1","version":2,"timestamp":500,"correlationId":"r1","data":{"testId":"t2","testSuiteId":"unit","duration":301},"metadata":{"project":"web"}}
+{"eventId":"s1-3","eventType":"performance_measured","streamId":"s1","version":3,"timestamp":500,"correlationId":"r1","data":{"testId":"t1","testSuiteId":"unit","duration":100,"performance":{"memory":100000000,"cpu":0.5,"metrics":{"heap":12.5,"gc":3}}},"metadata":{"project":"web"}}
+{"eventId":"s1-4","eventType":"performance_measured","streamId":"s1","version":4,"timestamp":600,"correlationId":"r1","data":{"testId":"t1","testSuiteId":"unit","performance":{"memory":300000001,"metrics":{"heap":14}}},"metadata":{"project":"web"}}
+advance 700
 expect performance_summary
-advance 5000
-expect performance
+advance 1000
 expect performance_summary
 advance 10000
 expect performance_summary
-
-# The measurement is taken back.
-ingest
-{"eventId":"s1-3","eventType":"test_passed","streamId":"s1","version":3,"timestamp":11000,"correlationId":"r1","data":{"testId":"b","testSuiteId":"unit","duration":40},"metadata":{"project":"web"}}
-{"eventId":"s1-4","eventType":"performance_measured","streamId":"s1","version":4,"timestamp":11500,"correlationId":"r1","data":{"testId":"b","testSuiteId":"unit","performance":{"memory":5000}},"metadata":{"project":"web"}}
-advance 12000
-expect performance_summary
-ingest
-{"eventId":"s1-5","eventType":"result_withdrawn","streamId":"s1","version":5,"timestamp":13000,"correlationId":"r1","data":{"withdraws":"s1-4"},"metadata":{"project":"web"}}
-advance 13000
++ ["web","suite","unit",200.5,200000001,301.056]
++ ["web","test","t1",100,200000001,100]
 advance 20000
 expect performance_summary
-
-# All has left.
-advance 40000
-expect performance_summary
+- ["web","suite","unit",200.5,200000001,301.056]
+- ["web","test","t1",100,200000001,100]

@@ -16,18 +16,18 @@ ingest
 {"eventId":"2","eventType":"test_passed","streamId":"s2","version":2,"timestamp":11950,"correlationId":"r2","data":{"testId":"b","duration":79},"metadata":{"project":"web"}}
 advance 12000
 expect live_metrics
-- ["web","project","web","10m",0.005,100,0,1380,99.84,4014.08,4014.08,100,0,null,null,null]
-+ ["web","project","web","10m",0.008333,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null]
-- ["web","project","web","1h",0.000833,100,0,1380,99.84,4014.08,4014.08,100,0,null,null,null]
-+ ["web","project","web","1h",0.001389,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null]
-- ["web","project","web","60s",0.05,100,0,1380,99.84,4014.08,4014.08,100,0,0,1,0]
-+ ["web","project","web","60s",0.083333,100,0,884.12,99.84,4014.08,4014.08,75,0,0,2,0]
-- ["web","suite","unit","10m",0.001667,100,0,100,99.84,99.84,99.84,100,0,null,null,null]
-+ ["web","suite","unit","10m",0.003333,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null]
-- ["web","suite","unit","1h",0.000278,100,0,100,99.84,99.84,99.84,100,0,null,null,null]
-+ ["web","suite","unit","1h",0.000556,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null]
-- ["web","suite","unit","60s",0.016667,100,0,100,99.84,99.84,99.84,100,0,0,null,null]
-+ ["web","suite","unit","60s",0.033333,100,0,150.8,99.84,201.728,201.728,50,0,0,null,null]
+- ["web","project","web","10m",0.005,100,0,1380,99.84,4014.08,4014.08,100,0,null,null,null,null,null,null]
++ ["web","project","web","10m",0.008333,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null,null,null,null]
+- ["web","project","web","1h",0.000833,100,0,1380,99.84,4014.08,4014.08,100,0,null,null,null,null,null,null]
++ ["web","project","web","1h",0.001389,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null,null,null,null]
+- ["web","project","web","60s",0.05,100,0,1380,99.84,4014.08,4014.08,100,0,0,1,0,null,null,null]
++ ["web","project","web","60s",0.083333,100,0,884.12,99.84,4014.08,4014.08,75,0,0,2,0,null,null,null]
+- ["web","suite","unit","10m",0.001667,100,0,100,99.84,99.84,99.84,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","10m",0.003333,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null,null,null,null]
+- ["web","suite","unit","1h",0.000278,100,0,100,99.84,99.84,99.84,100,0,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000556,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null,null,null,null]
+- ["web","suite","unit","60s",0.016667,100,0,100,99.84,99.84,99.84,100,0,0,null,null,null,null,null]
++ ["web","suite","unit","60s",0.033333,100,0,150.8,99.84,201.728,201.728,50,0,0,null,null,null,null,null]
 advance 20000
 expect slow_tests
 + ["web","a","adds up","unit",99.84,201.728,2,null]
@@ -38,18 +38,18 @@ ingest
 {"eventId":"3","eventType":"result_withdrawn","streamId":"s2","version":3,"timestamp":20900,"correlationId":"r2","data":{"testId":"a"},"metadata":{"project":"web"}}
 advance 21000
 expect live_metrics
-+ ["web","project","web","10m",0.006667,100,0,1054.75,79.36,4014.08,4014.08,100,0,null,null,null]
-- withdrawn ["web","project","web","10m",0.008333,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null]
-+ ["web","project","web","1h",0.001111,100,0,1054.75,79.36,4014.08,4014.08,100,0,null,null,null]
-- withdrawn ["web","project","web","1h",0.001389,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null]
-+ ["web","project","web","60s",0.066667,100,0,1054.75,79.36,4014.08,4014.08,100,0,0,2,0]
-- withdrawn ["web","project","web","60s",0.083333,100,0,884.12,99.84,4014.08,4014.08,75,0,0,2,0]
-+ ["web","suite","unit","10m",0.001667,100,0,100,99.84,99.84,99.84,100,0,null,null,null]
-- withdrawn ["web","suite","unit","10m",0.003333,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null]
-+ ["web","suite","unit","1h",0.000278,100,0,100,99.84,99.84,99.84,100,0,null,null,null]
-- withdrawn ["web","suite","unit","1h",0.000556,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null]
-+ ["web","suite","unit","60s",0.016667,100,0,100,99.84,99.84,99.84,100,0,0,null,null]
-- withdrawn ["web","suite","unit","60s",0.033333,100,0,150.8,99.84,201.728,201.728,50,0,0,null,null]
++ ["web","project","web","10m",0.006667,100,0,1054.75,79.36,4014.08,4014.08,100,0,null,null,null,null,null,null]
+- withdrawn ["web","project","web","10m",0.008333,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null,null,null,null]
++ ["web","project","web","1h",0.001111,100,0,1054.75,79.36,4014.08,4014.08,100,0,null,null,null,null,null,null]
+- withdrawn ["web","project","web","1h",0.001389,100,0,884.12,99.84,4014.08,4014.08,75,0,null,null,null,null,null,null]
++ ["web","project","web","60s",0.066667,100,0,1054.75,79.36,4014.08,4014.08,100,0,0,2,0,null,null,null]
+- withdrawn ["web","project","web","60s",0.083333,100,0,884.12,99.84,4014.08,4014.08,75,0,0,2,0,null,null,null]
++ ["web","suite","unit","10m",0.001667,100,0,100,99.84,99.84,99.84,100,0,null,null,null,null,null,null]
+- withdrawn ["web","suite","unit","10m",0.003333,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null,null,null,null]
++ ["web","suite","unit","1h",0.000278,100,0,100,99.84,99.84,99.84,100,0,null,null,null,null,null,null]
+- withdrawn ["web","suite","unit","1h",0.000556,100,0,150.8,99.84,201.728,201.728,50,0,null,null,null,null,null,null]
++ ["web","suite","unit","60s",0.016667,100,0,100,99.84,99.84,99.84,100,0,0,null,null,null,null,null]
+- withdrawn ["web","suite","unit","60s",0.033333,100,0,150.8,99.84,201.728,201.728,50,0,0,null,null,null,null,null]
 advance 30000
 expect slow_tests
 - withdrawn ["web","a","adds up","unit",99.84,201.728,2,null]
