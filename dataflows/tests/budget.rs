@@ -206,6 +206,7 @@ fn out_after(ticks: &[Tick], steps: usize) -> Vec<u64> {
             inputs.events.advance_to(tick.at + 10);
             inputs.silence.advance_to(tick.at + 10);
             inputs.control.advance_to(tick.at + 10);
+            inputs.questions.advance_to(tick.at + 10);
             inputs.commits.advance_to(tick.at + 10);
             for _ in 0..steps {
                 worker.step();
