@@ -65,6 +65,8 @@ ingest
 advance 8100
 advance 9000
 expect suite_progress
++ ["web","third","y","y",null,0,0,0,0,0,0,0,0,"passed",null]
+- ["web","third","y","y",null,0,0,0,0,0,0,0,0,"running",null]
 expect coverage
 - ["web","third","","b.rs",1,1,100,1]
 + ["web","third","","b.rs",2,2,100,1]

@@ -47,12 +47,13 @@ fn old((ring, _): &Ring, now: u64, config: &Config) -> bool {
 }
 
 impl Known<'_> {
-    /// Whether infrastructure explains an outcome: as of the last whole second, or as its run was last.
+    /// Whether infrastructure explains an outcome: as of the last whole second, or as its run was last, with what incidents of the
+    /// tick at which it left took back.
     fn guarded(&self, (fact, told): &Told, now: u64) -> bool {
         let moments = &self.lives[&fact.names.run_id];
         let left = moments.iter().find(|moment| moment.at > *told && moment.run.is_none()).map(|moment| moment.at);
         let seen = |moment: &&Moment| match left.filter(|left| *left <= now) {
-            Some(left) => moment.at < left,
+            Some(left) => moment.at <= left && moment.run.is_some(),
             None => moment.at <= now / 1_000 * 1_000,
         };
         let Some(Moment { run: Some(run), .. }) = moments.iter().rfind(seen) else { return false };
