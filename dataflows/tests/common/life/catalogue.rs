@@ -46,7 +46,7 @@ impl Catalogue {
         let known = &mut self.tests[(project * PLACES + place) as usize];
         let suite = place / PLACES_A_SUITE;
         let (era, suite_era) = (era(hour, place), era(hour, suite));
-        if !known.as_ref().is_some_and(|known| (known.era, known.suite_era) == (era, suite_era)) {
+        if known.as_ref().is_none_or(|known| (known.era, known.suite_era) != (era, suite_era)) {
             *known = Some(Known { era, suite_era, names: named(name, (place, era), (suite, suite_era)) });
         }
         let names = known.as_ref().map(|known| known.names.clone()).unwrap_or_default();

@@ -437,7 +437,7 @@ impl Iterator for Life {
         };
         let room = self.inputs.len();
         let inputs = std::mem::replace(&mut self.inputs, Vec::with_capacity(room));
-        let tick = Tick { at: self.at, inputs, control, ..Tick::default() };
+        let tick = Tick { at: self.at, inputs, control };
         self.at += self.plan.tick_ms;
         Some(tick)
     }
