@@ -146,6 +146,13 @@ async fn say(whole: &Whole, event: &TestEvent<'_>, rng: &mut StdRng) {
 
 /// Posts the fleet's events, now and then asking for digests and a view; returns a time at which all are shown.
 async fn post(whole: &Whole, load: &[Vec<TestEvent<'static>>], seen: &Mutex<Seen>, rng: &mut StdRng) -> u64 {
+    // Whatever the fleet does, there is something to be told of.
+    let rule = json!({
+        "kind": "alert", "view": "run_progress", "when": [{ "column": "started", "is": ">=", "threshold": 1 }],
+        "severity": "info", "message": "{run} has begun",
+    });
+    let (status, _, said) = ask(whole.client.put(whole.url("/v1/rules/begun")).body(rule.to_string())).await;
+    assert_eq!(status.as_u16(), 202, "{said}");
     let mut time = whole.server.status.subscribe();
     for events in load {
         // Each post is shown in a frame of its own.

@@ -51,7 +51,7 @@ impl Known<'_> {
     /// tick at which it left took back.
     fn guarded(&self, (fact, told): &Told, now: u64) -> bool {
         let moments = &self.lives[&fact.names.run_id];
-        let left = moments.iter().find(|moment| moment.at > *told && moment.run.is_none()).map(|moment| moment.at);
+        let left = moments.iter().find(|moment| moment.at >= *told && moment.run.is_none()).map(|moment| moment.at);
         let seen = |moment: &&Moment| match left.filter(|left| *left <= now) {
             Some(left) => moment.at <= left && moment.run.is_some(),
             None => moment.at <= now / 1_000 * 1_000,
