@@ -71,7 +71,7 @@ pub(crate) struct Life {
     dice: Dice,
     catalogue: Catalogue,
     /// One stream a project that begins and ends its runs, and withdraws results: it lives as long as the fleet.
-    agents: Vec<Stream>,
+    observers: Vec<Stream>,
     /// Shards by the tick at which something happens in them, around a ring.
     due: Vec<Vec<Shard>>,
     /// What comes later, and was decided already.
@@ -120,10 +120,10 @@ impl Life {
     pub(crate) fn new(plan: Plan, worker: u64) -> Life {
         let catalogue = Catalogue::new();
         let mut interner = Interner::with_capacity(16);
-        let agents = (0..PROJECTS)
+        let observers = (0..PROJECTS)
             .map(|project| {
                 let named = [None, None, None, None];
-                Stream::new(format!("agent-{worker}-{project}"), catalogue.project(project), named, 0)
+                Stream::new(format!("observer-{worker}-{project}"), catalogue.project(project), named, 0)
             })
             .collect();
         let event = test_event(EventType::TestCaseStarted, String::new(), 0, EventData::default());
@@ -134,7 +134,7 @@ impl Life {
             at: plan.first,
             dice: Dice(worker + 1),
             catalogue,
-            agents,
+            observers,
             due: (0..=TICKS_A_TEST).map(|_| Vec::new()).collect(),
             later: BTreeMap::new(),
             owed: 0.0,
@@ -390,9 +390,9 @@ impl Life {
 
     fn said_by_agent(&mut self, run: &Run, kind: EventType, names: Arc<Names>, data: EventData<'static>) {
         let nobody = Stream { origin: Arc::clone(&self.plain.origin), version: 0 };
-        let mut agent = std::mem::replace(&mut self.agents[run.project as usize], nobody);
-        let event = self.rare(&mut agent, kind, names, data);
-        self.agents[run.project as usize] = agent;
+        let mut observer = std::mem::replace(&mut self.observers[run.project as usize], nobody);
+        let event = self.rare(&mut observer, kind, names, data);
+        self.observers[run.project as usize] = observer;
         self.put(event);
     }
 
