@@ -6,14 +6,14 @@
 //! not bound and changes nothing that is shown (`dry_run`); it is advanced with the others.
 
 use crate::admission::admit;
-use crate::budget::{budget, orders};
+use crate::budget::{Order, budget, orders};
 use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
 use crate::control::ControlInput;
 use crate::dry_run::{Answer, Question};
 use crate::durations::durations;
-use crate::facts::PhaseChange;
+use crate::facts::{PhaseChange, Rows};
 use crate::fork::fork;
 use crate::gate::gate;
 use crate::input::{Input, Refusal};
@@ -91,19 +91,25 @@ fn asked<'s>(cx: &Context<'s>, questions: Collection<'s, Question>) -> AskedOf<'
     AskedOf { flaky: of(ControlKind::Flaky), masks: of(ControlKind::Mask) }
 }
 
-/// Admission, the lives of runs, the results, and every view on top of them.
-fn render<'s>(
-    cx: &Context<'s>,
+/// What is known of events before anybody looks at what they say.
+struct Admitted<'s> {
+    lives: Collection<'s, RunOutput>,
+    phases: Collection<'s, PhaseChange>,
+    missing_of_streams: Rows<'s>,
+    /// Events that were admitted, of runs that have not left.
+    passed: Collection<'s, Input>,
+    refusals: Collection<'s, Arc<Refusal>>,
+}
+
+/// Admission, the lives of runs, and the gate.
+fn admitted<'s>(
+    config: &Config,
     events: Collection<'s, Input>,
     silence: Collection<'s, bool>,
-    control: Collection<'s, ControlInput>,
-    asked: AskedOf<'s>,
-) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>, Collection<'s, Answer>) {
-    let config = &*cx.config;
-    let control = crate::control::control(config, control);
+    orders: Collection<'s, Order>,
+) -> Admitted<'s> {
     let (admitted, notes) = admit(config, events);
-    let (orders_handle, orders) = orders(&cx.scope);
-    let lives = live(config, notes, silence.clone(), orders.clone());
+    let lives = live(config, notes, silence, orders);
     let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
         RunOutput::Phase(change) => Some((change, time, diff)),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
@@ -117,6 +123,22 @@ fn render<'s>(
         Input::Refused(refusal) => Some(Arc::clone(refusal)),
         Input::Event(_) => None,
     });
+    Admitted { lives, phases, missing_of_streams, passed, refusals }
+}
+
+/// The results, and every view on top of them.
+fn render<'s>(
+    cx: &Context<'s>,
+    events: Collection<'s, Input>,
+    silence: Collection<'s, bool>,
+    control: Collection<'s, ControlInput>,
+    asked: AskedOf<'s>,
+) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>, Collection<'s, Answer>) {
+    let config = &*cx.config;
+    let control = crate::control::control(config, control);
+    let (orders_handle, orders) = orders(&cx.scope);
+    let Admitted { lives, phases, missing_of_streams, passed, refusals } =
+        admitted(config, events, silence.clone(), orders.clone());
     let (passed, taken_back) = fork("TakenBack", passed, withdrawals::event_that_withdraws);
     let withdrawals = withdrawals::withdrawals(config, taken_back, phases.clone());
     let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);

@@ -22,6 +22,7 @@ mod asked;
 mod guard;
 pub mod ring;
 mod rings;
+mod row;
 mod rules;
 mod unjudged;
 pub mod verdict;

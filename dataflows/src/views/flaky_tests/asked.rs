@@ -7,7 +7,8 @@
 //! # Cost
 //! What putting the rule costs: each ring of the project is judged once.
 
-use super::rings::{Rings, row};
+use super::rings::Rings;
+use super::row::row;
 use super::verdict::judge;
 use crate::control::Rule;
 use crate::dry_run::{Answer, CHANGES_MAX, Question};
