@@ -19,6 +19,7 @@ use crate::control::Incidents;
 use crate::facts::{AttemptFact, Failure};
 use crate::input::{Event, Names, Origin, Text};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
@@ -43,7 +44,8 @@ pub struct Test {
     pub origin: Arc<Origin>,
     /// Whether anything but withdrawals came: then suite and names are those of its first such event.
     known: bool,
-    attempts: Vec<Attempt>,
+    /// In place while there is one, as of nearly every test: a touched test is one stretch of memory.
+    attempts: SmallVec<[Attempt; 1]>,
     withdrawn: Withdrawn,
 }
 
@@ -64,7 +66,7 @@ struct Attempt {
     stated: u32,
     begun: bool,
     /// In order of tick and position: the first to speak is asked first.
-    said: Vec<Said>,
+    said: SmallVec<[Said; 1]>,
 }
 
 /// What one event said of an attempt's end.
@@ -118,7 +120,7 @@ impl Test {
             names: Arc::clone(&event.names),
             origin: Arc::clone(&event.origin),
             known: event.withdrawal().is_none(),
-            attempts: Vec::new(),
+            attempts: SmallVec::new(),
             withdrawn: Withdrawn::default(),
         }
     }
@@ -201,7 +203,6 @@ impl Test {
         if attempt.said.len() >= SAID_MAX {
             return Err(SaidTooOften);
         }
-        attempt.said.reserve_exact(usize::from(attempt.said.is_empty()));
         attempt.said.push(said);
         Ok(())
     }
@@ -225,10 +226,8 @@ impl Test {
         let index = self.attempts.partition_point(|attempt| attempt.number < number);
         if self.attempts.get(index).is_none_or(|attempt| attempt.number != number) {
             let stated = event.attempt.unwrap_or(1);
-            // Most tests have one attempt that one event ended: room for one, not for the four of a first push.
-            self.attempts.reserve_exact(usize::from(self.attempts.is_empty()));
-            self.attempts
-                .insert(index, Attempt { number, stream: event.stream(), stated, begun: false, said: Vec::new() });
+            let attempt = Attempt { number, stream: event.stream(), stated, begun: false, said: SmallVec::new() };
+            self.attempts.insert(index, attempt);
         }
         &mut self.attempts[index]
     }
