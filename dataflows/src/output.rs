@@ -14,7 +14,7 @@
 use crate::dry_run::Answer;
 use crate::facts::Rows;
 use crate::input::{Position, Refusal, RejectKind};
-use crate::keyed::{Collection, put_by, reuse};
+use crate::keyed::{Collection, Updates, put_by, reuse};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,7 @@ impl<'s> Outputs<'s> {
         builder.build(move |_capabilities| {
             let mut cutter = Cutter::default();
             move |frontiers| {
-                rows.for_each(|_, data| put_by(data, &mut cutter.rows, &mut Vec::new()));
+                rows.for_each(|_, data| cutter.take(data));
                 verdicts.for_each(|_, data| {
                     for (verdict, time, _) in data.drain(..) {
                         cutter.verdicts.entry(time).or_default().push(verdict);
@@ -145,8 +145,11 @@ impl Default for Outputs<'_> {
 #[derive(Default)]
 struct Cutter {
     rows: BTreeMap<u64, Vec<(Outgoing, i64)>>,
+    /// The buffer of a time that was cut is that of the next one to come.
+    spare: Vec<(Outgoing, i64)>,
     /// The updates of a frame by view, while it is made; empty in between.
-    by_view: Vec<Vec<(Outgoing, i64)>>,
+    by_view: Vec<Vec<Change>>,
+    netting: Netting,
     verdicts: BTreeMap<u64, Vec<Verdict>>,
     /// By time and question, as far as workers have told.
     answers: BTreeMap<(u64, u64), Answer>,
@@ -156,6 +159,10 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn take(&mut self, data: &mut Updates<Outgoing>) {
+        put_by(data, &mut self.rows, &mut self.spare);
+    }
+
     /// Takes in what a worker answers.
     fn answer(&mut self, answer: Answer, time: u64) {
         match self.answers.entry((time, answer.id)) {
@@ -197,59 +204,96 @@ impl Cutter {
         self.digests.resize(VIEWS.len(), Digest::default());
         self.by_view.resize_with(VIEWS.len(), Vec::new);
         let later = self.rows.split_off(&(end + 1));
-        for (outgoing, diff) in std::mem::replace(&mut self.rows, later).into_values().flatten() {
-            let change = outgoing.hash.wrapping_mul(i128::from(diff).cast_unsigned());
-            let digest = &mut self.digests[usize::from(outgoing.view)];
-            digest.0 = digest.0.wrapping_add(change);
-            self.by_view[usize::from(outgoing.view)].push((outgoing, diff));
+        for (_, mut updates) in std::mem::replace(&mut self.rows, later) {
+            let came = updates.len();
+            for (Outgoing { view, cause, key, hash, row }, diff) in updates.drain(..) {
+                let digest = &mut self.digests[usize::from(view)];
+                digest.0 = digest.0.wrapping_add(hash.wrapping_mul(i128::from(diff).cast_unsigned()));
+                self.by_view[usize::from(view)].push(Change { key, hash, diff, cause, row: Some(row) });
+            }
+            reuse(&mut updates, came);
+            self.spare = updates;
         }
-        let views = self
-            .by_view
-            .iter_mut()
-            .zip(&self.digests)
-            .zip(VIEWS)
-            .map(|((updates, digest), view)| ViewFrame { updates: net(updates, view), digest: *digest })
-            .collect();
-        Frame { lower: self.lower, upper: end, views }
+        let (changes, netting) = (&mut self.by_view, &mut self.netting);
+        let views = changes.iter_mut().zip(&self.digests).zip(VIEWS);
+        let views =
+            views.map(|((changes, digest), view)| ViewFrame { updates: netting.net(changes, view), digest: *digest });
+        Frame { lower: self.lower, upper: end, views: views.collect() }
     }
 }
 
-/// The net of a view's updates: those of a key together, −1 before +1. Leaves `updates` empty.
-fn net(updates: &mut Vec<(Outgoing, i64)>, view: &View) -> Vec<Update> {
-    let came = updates.len();
-    // A stable sort: the updates of one key stay in the order of their times.
-    updates.sort_by_key(|(outgoing, _)| outgoing.key);
-    let (mut netted, mut group) = (Vec::with_capacity(came), Vec::new());
-    let mut coming = updates.drain(..).peekable();
-    while let Some((outgoing, diff)) = coming.next() {
-        let key = outgoing.key;
-        group.push((outgoing, diff));
-        while let Some(same) = coming.next_if(|(next, _)| next.key == key) {
-            group.push(same);
-        }
-        settle(&mut group, &mut netted, view);
-    }
-    drop(coming);
-    reuse(updates, came);
-    netted
+/// An update of a view, while its frame is made.
+struct Change {
+    key: u128,
+    hash: u128,
+    diff: i64,
+    cause: Cause,
+    /// Until it is taken.
+    row: Option<Row>,
 }
 
-/// The net of one key's updates, appended to `netted`. Leaves `group` empty.
-fn settle(group: &mut Vec<(Outgoing, i64)>, netted: &mut Vec<Update>, view: &View) {
-    let update = |(outgoing, diff): (Outgoing, i64)| Update { row: outgoing.row, diff, cause: outgoing.cause };
+impl Change {
+    fn take(&mut self, diff: i64) -> Option<Update> {
+        Some(Update { row: self.row.take()?, diff, cause: self.cause })
+    }
+}
+
+/// Memory that the net of updates is made in.
+#[derive(Default)]
+struct Netting {
+    /// Of each change the upper half of its key, and its place: so what is sorted is small.
+    order: Vec<(u64, u32)>,
+}
+
+impl Netting {
+    /// The net of a view's updates: those of a key together, −1 before +1. Leaves `changes` empty.
+    fn net(&mut self, changes: &mut Vec<Change>, view: &View) -> Vec<Update> {
+        let came = changes.len();
+        let upper = |change: &Change| (change.key >> 64) as u64;
+        self.order.extend((0u32..).zip(&*changes).map(|(place, change)| (upper(change), place)));
+        let key = |place: u32| changes[place as usize].key;
+        // By place last: the updates of one key stay in the order of their times.
+        self.order
+            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(&key(b.1))).then_with(|| a.1.cmp(&b.1)));
+        let (mut netted, mut rest) = (Vec::with_capacity(came), &self.order[..]);
+        while let Some((_, first)) = rest.first() {
+            let same = |(_, place): &&(u64, u32)| changes[*place as usize].key == changes[*first as usize].key;
+            let (of_key, others) = rest.split_at(rest.iter().take_while(same).count());
+            settle(of_key, changes, &mut netted, view);
+            rest = others;
+        }
+        self.order.clear();
+        reuse(changes, came);
+        netted
+    }
+}
+
+/// The net of one key's updates, which stand at some places, appended to `netted`.
+fn settle(places: &[(u64, u32)], changes: &mut [Change], netted: &mut Vec<Update>, view: &View) {
+    // Nearly all: a row came or left, or changed to another.
+    let diff = |(_, place): &(u64, u32)| changes[*place as usize].diff;
+    let hash = |(_, place): &(u64, u32)| changes[*place as usize].hash;
+    let usual = match places {
+        [only] => matches!(diff(only), -1 | 1),
+        [old, new] => (diff(old), diff(new)) == (-1, 1) && hash(old) != hash(new),
+        _ => false,
+    };
+    if usual {
+        let changes = places.iter().filter_map(|(_, place)| {
+            let change = &mut changes[*place as usize];
+            change.take(change.diff)
+        });
+        return netted.extend(changes);
+    }
     let first = netted.len();
-    if let [(_, -1 | 1)] = group[..] {
-        netted.extend(group.drain(..).map(update));
-        return;
-    }
-    group.sort_by_key(|(outgoing, _)| outgoing.hash);
-    for same in group.chunk_by(|(a, _), (b, _)| a.hash == b.hash) {
-        let diff: i64 = same.iter().map(|(_, diff)| diff).sum();
-        if let Some((last, _)) = same.last().filter(|_| diff != 0) {
-            netted.push(update((last.clone(), diff)));
+    let mut places: Vec<_> = places.iter().map(|of| (hash(of), of.1 as usize)).collect();
+    places.sort_unstable();
+    for same in places.chunk_by(|(a, _), (b, _)| a == b) {
+        let diff: i64 = same.iter().map(|(_, place)| changes[*place].diff).sum();
+        if let Some((_, last)) = same.last().filter(|_| diff != 0) {
+            netted.extend(changes[*last].take(diff));
         }
     }
-    group.clear();
     netted[first..].sort_by_key(|update| update.diff);
     let sound = match &netted[first..] {
         [] => true,
@@ -266,36 +310,37 @@ mod tests {
     use weir_schemas::row::RowWriter;
     use weir_schemas::view::MISSING;
 
-    /// An update of a row of `missing` whose key is of `test`.
-    fn update(test: &str, count: u64, diff: i64) -> (Outgoing, i64) {
+    /// A row of `missing` whose key is of `test`.
+    fn row(test: &str, count: u64) -> Row {
         let mut writer = RowWriter::default();
         writer.str("project").str("run").str("not_finished").str(test).uint(count).uint(0).null();
-        let row = writer.finish(&MISSING);
+        writer.finish(&MISSING)
+    }
+
+    fn change(test: &str, count: u64, diff: i64) -> Change {
+        let row = row(test, count);
         let (key, hash) = (xxh3_128(row.prefix(MISSING.key)), row.hash());
-        (Outgoing { view: 0, cause: Cause::Changed, key, hash, row }, diff)
+        Change { key, hash, diff, cause: Cause::Changed, row: Some(row) }
     }
 
     #[test]
     fn what_came_and_went_is_nothing_and_an_old_row_goes_before_the_new_one() {
-        let same = update("c", 5, 1);
-        let mut updates = vec![update("b", 2, 1), update("a", 1, 1), same, update("b", 1, -1), update("c", 5, -1)];
-        let mut shown: Vec<_> =
-            net(&mut updates, &MISSING).into_iter().map(|update| (update.row, update.diff)).collect();
+        let came = [("b", 2, 1), ("a", 1, 1), ("c", 5, 1), ("b", 1, -1), ("c", 5, -1)];
+        let mut changes: Vec<_> = came.into_iter().map(|(test, count, diff)| change(test, count, diff)).collect();
+        let netted = Netting::default().net(&mut changes, &MISSING);
+        let mut shown: Vec<_> = netted.into_iter().map(|update| (update.row, update.diff)).collect();
         let old = shown.iter().position(|(_, diff)| *diff == -1).expect("a row left");
-        assert_eq!(shown[old + 1].0, update("b", 2, 1).0.row, "the new row is right behind the old one");
-        let mut expected: Vec<_> = [update("a", 1, 1), update("b", 1, -1), update("b", 2, 1)]
-            .into_iter()
-            .map(|(outgoing, diff)| (outgoing.row, diff))
-            .collect();
+        assert_eq!(shown[old + 1].0, row("b", 2), "the new row is right behind the old one");
+        let mut expected = vec![(row("a", 1), 1), (row("b", 1), -1), (row("b", 2), 1)];
         shown.sort();
         expected.sort();
         assert_eq!(shown, expected);
-        assert!(updates.is_empty());
+        assert!(changes.is_empty());
     }
 
     #[test]
     #[should_panic(expected = "view missing gave more than one change to a key")]
     fn two_rows_of_one_key_end_the_process() {
-        net(&mut vec![update("a", 1, 1), update("a", 2, 1)], &MISSING);
+        Netting::default().net(&mut vec![change("a", 1, 1), change("a", 2, 1)], &MISSING);
     }
 }
