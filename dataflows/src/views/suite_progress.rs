@@ -227,6 +227,9 @@ struct Suites {
     full: Full,
     grown: Grown,
     writer: RowWriter,
+    /// The parts of a tick, and what it says of which suite; empty between ticks.
+    parts: Vec<Part>,
+    said: Vec<(Id, Id, Said)>,
 }
 
 /// What a tick says of a suite. In order: a phase is last only where nothing else is said, and events stand by position.
@@ -340,7 +343,8 @@ impl Machine for Suites {
     }
 
     fn step(&mut self, data: &mut Vec<(SuiteInput, i64)>, step: &mut Step<'_, SuiteOutput>) {
-        let (mut events, mut parts, mut phases) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut events, mut phases) = (Vec::new(), BTreeMap::new());
+        let (mut parts, mut said) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.said));
         for (input, _) in data.drain(..) {
             match input {
                 SuiteInput::Event(event) => events.push(event),
@@ -354,7 +358,6 @@ impl Machine for Suites {
         }
         events.sort_unstable_by_key(|event| event.position);
         // All that touches a suite stands together, so that each suite is looked up once.
-        let mut said = Vec::with_capacity(events.len() + parts.len());
         said.extend(events.iter().enumerate().map(|(index, event)| (event.run(), event.suite(), Said::Event(index))));
         let by_index = parts.iter().enumerate();
         said.extend(by_index.map(|(index, Part { names, .. })| (names.run_id, names.suite_id, Said::Part(index))));
@@ -371,6 +374,10 @@ impl Machine for Suites {
         for (run, phase) in phases {
             self.run((run, Some(phase)), &[], (&events, &parts), step);
         }
+        let (of_parts, of_suites) = (parts.len(), said.len());
+        reuse(&mut parts, of_parts);
+        reuse(&mut said, of_suites);
+        (self.parts, self.said) = (parts, said);
         for run in self.grown.due(step) {
             if let Some(untold) = self.runs.get_mut(&run).and_then(|suites| suites.untold.take()) {
                 step.emit(SuiteOutput::Held(untold.held(Kind::Suite)), 1);
