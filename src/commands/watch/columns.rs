@@ -1,10 +1,11 @@
 //! What `weir watch` shows of each view, and how a value looks.
 //!
-//! Contract: a [`Layout`] a view: which columns, in the order in which they give way when the screen is narrow (the last
+//! Contract: a [`Layout`] a view, read from a table (`layouts.txt`): which columns, in the order in which they give way when the screen is narrow (the last
 //! first), and the order of rows. A view without a layout shows all its columns as they come.
 
 use serde_json::Value;
 use std::cmp::Reverse;
+use std::sync::LazyLock;
 use weir_schemas::protocol::ViewSchema;
 
 /// How a cell is coloured.
@@ -49,339 +50,59 @@ pub(super) struct Column {
 /// What is shown of a view.
 pub(super) struct Layout {
     view: &'static str,
-    pub(super) columns: &'static [Column],
+    pub(super) columns: Vec<Column>,
     order: Order,
 }
 
 /// Which rows come first: those whose word stands first here, then the largest value.
 struct Order {
     word: &'static str,
-    words: &'static [&'static str],
+    words: Vec<&'static str>,
     largest: &'static str,
 }
 
-const fn column(title: &'static str, name: &'static str, width_max: usize) -> Column {
-    Column { title, name, look: Look::Kind, width_max }
+/// See the file, which says how it is read.
+static LAYOUTS: LazyLock<Vec<Layout>> = LazyLock::new(|| {
+    let mut layouts: Vec<Layout> = Vec::new();
+    for line in include_str!("layouts.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match (line.strip_prefix('['), layouts.last_mut()) {
+            (Some(head), _) => layouts.push(Layout::of(head)),
+            (None, Some(layout)) => layout.columns.push(Column::of(line)),
+            (None, None) => unreachable!("columns stand under a view"),
+        }
+    }
+    layouts
+});
+
+/// The two sides of the first `mark`.
+fn halves(line: &'static str, mark: &str) -> Option<(&'static str, &'static str)> {
+    line.split_once(mark).map(|(one, other)| (one.trim(), other.trim()))
 }
 
-const fn share(title: &'static str, name: &'static str, of: &'static str) -> Column {
-    Column { title, name, look: Look::Share(of), width_max: 22 }
+impl Layout {
+    /// Of a line without its first bracket.
+    fn of(line: &'static str) -> Layout {
+        let (view, order) = halves(line, "]").expect("a view stands in brackets");
+        let (words, largest) = halves(order, ";").unwrap_or(("", order));
+        let (word, words) = halves(words, ":").unwrap_or_default();
+        let words = words.split(',').map(str::trim).collect();
+        Layout { view, columns: Vec::new(), order: Order { word, words, largest } }
+    }
 }
 
-const fn percent(title: &'static str, name: &'static str) -> Column {
-    Column { title, name, look: Look::Percent, width_max: 8 }
+impl Column {
+    fn of(line: &'static str) -> Column {
+        let (title, rest) = halves(line, "|").expect("a title and a column");
+        if let Some(name) = rest.strip_suffix(" %") {
+            return Column { title, name, look: Look::Percent, width_max: 8 };
+        }
+        if let Some((name, of)) = halves(rest, "/") {
+            return Column { title, name, look: Look::Share(of), width_max: 22 };
+        }
+        let (name, width) = halves(rest, "|").expect("a column and its width");
+        Column { title, name, look: Look::Kind, width_max: width.parse().expect("a number of cells") }
+    }
 }
-
-const LAYOUTS: &[Layout] = &[
-    Layout {
-        view: "run_progress",
-        columns: &[
-            column("state", "state", 9),
-            column("run", "run", 36),
-            share("progress", "finished", "planned"),
-            column("failed", "failed", 7),
-            column("errors", "errored", 7),
-            column("flaky", "flaky", 6),
-            column("project", "project", 20),
-            column("last", "last_event_at", 8),
-            column("done", "eta_at", 9),
-            column("branch", "branch", 28),
-            column("open", "open_streams", 5),
-            column("skipped", "skipped", 7),
-            column("user", "user", 12),
-        ],
-        // By their beginning, which stays: rows do not dance.
-        order: Order { word: "state", words: &["running"], largest: "first_event_at" },
-    },
-    Layout {
-        view: "suite_progress",
-        columns: &[
-            column("state", "state", 9),
-            column("suite", "name", 48),
-            share("progress", "finished", "planned"),
-            column("failed", "failed", 7),
-            column("errors", "errored", 7),
-            column("flaky", "flaky", 6),
-            column("run", "run", 28),
-            column("time", "duration", 9),
-            column("latest", "latest_result", 9),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "state", words: &["running", "failed"], largest: "finished" },
-    },
-    Layout {
-        view: "test_results",
-        columns: &[
-            column("outcome", "outcome", 8),
-            column("test", "name", 56),
-            column("error", "error", 60),
-            column("tries", "attempts", 5),
-            column("time", "duration", 9),
-            column("suite", "suite", 32),
-            column("run", "run", 28),
-            column("worker", "worker", 14),
-        ],
-        order: Order { word: "outcome", words: &["timeout", "error", "failed", "running"], largest: "finished_at" },
-    },
-    Layout {
-        view: "live_metrics",
-        columns: &[
-            column("scope", "scope", 8),
-            column("name", "name", 40),
-            column("last", "window", 4),
-            column("tests/s", "tests_per_second", 9),
-            percent("success", "success_rate"),
-            percent("errors", "error_rate"),
-            column("average", "average_duration", 9),
-            column("p95", "p95", 9),
-            column("running", "running_tests", 8),
-            column("patterns", "failure_patterns", 8),
-            column("p50", "p50", 9),
-            column("p99", "p99", 9),
-            column("open", "open_streams", 6),
-            column("not seen", "not_seen", 8),
-            percent("covered", "live_coverage"),
-            column("trend", "coverage_trend", 7),
-            column("memory", "memory_average", 14),
-            column("project", "project", 16),
-        ],
-        // The shortest window first; in each, a project has more tests than its parts.
-        order: Order { word: "window", words: &["60s", "10m", "1h"], largest: "tests_per_second" },
-    },
-    Layout {
-        view: "failure_patterns",
-        columns: &[
-            column("10 min", "count_10m", 7),
-            column("1 h", "count_1h", 6),
-            column("24 h", "count_24h", 7),
-            column("trend", "trend", 7),
-            column("tests", "tests", 6),
-            column("runs", "runs", 6),
-            column("pattern", "pattern", 70),
-            column("type", "type", 24),
-            column("last", "last_seen_at", 8),
-            column("all on", "common", 40),
-            column("users", "users", 6),
-            column("workers", "workers", 7),
-            column("project", "project", 16),
-            column("for instance", "sample_test", 40),
-        ],
-        order: Order { word: "", words: &[], largest: "count_10m" },
-    },
-    Layout {
-        view: "flaky_tests",
-        columns: &[
-            column("state", "state", 8),
-            column("why", "reason", 8),
-            column("test", "name", 60),
-            column("branch", "branch", 24),
-            percent("failed", "flake_rate"),
-            column("of", "outcomes", 4),
-            column("flips", "flips", 5),
-            column("passes needed", "passes_needed", 13),
-            column("last flake", "last_flake_at", 10),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "state", words: &["broken", "flaky", "fixed"], largest: "last_flake_at" },
-    },
-    Layout {
-        view: "slow_tests",
-        columns: &[
-            column("median", "p50", 9),
-            column("p95", "p95", 9),
-            percent("change", "change"),
-            column("runs", "runs", 7),
-            column("test", "name", 70),
-            column("suite", "suite", 32),
-            column("id", "test", 32),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "p50" },
-    },
-    Layout {
-        view: "performance",
-        columns: &[
-            column("scope", "scope", 6),
-            column("name", "name", 56),
-            column("last", "window", 4),
-            column("average", "average_duration", 9),
-            column("longest", "max_duration", 9),
-            column("p95", "p95", 9),
-            column("memory", "average_memory", 14),
-            column("most", "max_memory", 14),
-            column("cpu", "average_cpu", 6),
-            column("tests", "tests", 7),
-            column("measured", "measured", 8),
-            column("metrics", "metrics", 48),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "window", words: &["10s", "10m"], largest: "average_duration" },
-    },
-    Layout {
-        view: "missing",
-        columns: &[
-            column("missing", "kind", 17),
-            column("run", "run", 32),
-            column("what", "id", 48),
-            column("count", "count", 6),
-            column("since", "since", 8),
-            column("worker", "worker", 14),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "since" },
-    },
-    Layout {
-        view: "user_activity",
-        columns: &[
-            column("user", "user", 24),
-            column("running", "running_runs", 7),
-            column("today", "runs_today", 6),
-            column("result", "last_result", 9),
-            column("last run", "last_run", 36),
-            column("last", "last_active_at", 8),
-            column("project", "project", 20),
-        ],
-        order: Order { word: "", words: &[], largest: "last_active_at" },
-    },
-    Layout {
-        view: "alerts",
-        columns: &[
-            column("severity", "severity", 8),
-            column("alert", "message", 80),
-            column("since", "fired_at", 8),
-            column("rule", "rule", 28),
-            column("value", "value", 12),
-            column("limit", "threshold", 12),
-            column("of", "subject", 40),
-            column("view", "view", 16),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "severity", words: &["error", "warning", "info"], largest: "fired_at" },
-    },
-    Layout {
-        view: "rejects",
-        columns: &[
-            column("rejected", "kind", 10),
-            column("count", "count", 7),
-            column("why", "message", 60),
-            column("stream", "stream", 32),
-            column("at", "at", 8),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "at" },
-    },
-    Layout {
-        view: "coverage",
-        columns: &[
-            column("file", "file", 70),
-            percent("covered", "percent"),
-            share("lines", "lines_covered", "lines_total"),
-            column("flag", "flag", 12),
-            column("run", "run", 28),
-            column("sessions", "sessions", 8),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "lines_total" },
-    },
-    Layout {
-        view: "coverage_summary",
-        columns: &[
-            column("run", "run", 36),
-            column("flag", "flag", 12),
-            percent("covered", "percent"),
-            column("trend", "trend", 7),
-            column("against", "compared_with", 16),
-            share("lines", "lines_covered", "lines_total"),
-            column("files", "files", 7),
-            column("reported", "sessions_reported", 8),
-            column("of", "sessions_expected", 5),
-            column("inexact", "inexact", 7),
-            column("state", "state", 9),
-            column("branch", "branch", 24),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "flag", words: &["*"], largest: "lines_total" },
-    },
-    Layout {
-        view: "error_stream",
-        columns: &[
-            column("at", "at", 8),
-            column("test", "test_name", 48),
-            column("error", "message", 70),
-            column("type", "type", 20),
-            column("outcome", "outcome", 8),
-            column("run", "run", 28),
-            column("worker", "worker", 16),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "at" },
-    },
-    Layout {
-        view: "dashboard",
-        columns: &[
-            column("project", "project", 24),
-            column("runs", "running_runs", 6),
-            percent("success", "success_rate"),
-            column("alerts", "firing_alerts", 7),
-            column("failing", "failing_patterns", 8),
-            column("flaky", "flaky_tests", 7),
-            percent("covered", "live_coverage"),
-            column("tests/s", "tests_per_second", 9),
-        ],
-        order: Order { word: "", words: &[], largest: "running_runs" },
-    },
-    Layout {
-        view: "suite_summary",
-        columns: &[
-            column("state", "state", 9),
-            column("suite", "name", 48),
-            share("progress", "finished", "planned"),
-            column("latest", "latest_result", 9),
-            column("run", "run", 28),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "state", words: &["running", "failed"], largest: "finished" },
-    },
-    Layout {
-        view: "coverage_overview",
-        columns: &[
-            column("run", "run", 36),
-            percent("covered", "percent"),
-            column("trend", "trend", 7),
-            share("lines", "lines_covered", "lines_total"),
-            column("files", "files", 7),
-            column("reported", "sessions_reported", 8),
-            column("of", "sessions_expected", 5),
-            column("branch", "branch", 24),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "", words: &[], largest: "lines_total" },
-    },
-    Layout {
-        view: "performance_summary",
-        columns: &[
-            column("scope", "scope", 6),
-            column("name", "name", 56),
-            column("average", "average_duration", 9),
-            column("longest", "max_duration", 9),
-            column("memory", "average_memory", 14),
-            column("project", "project", 16),
-        ],
-        order: Order { word: "scope", words: &["suite"], largest: "average_duration" },
-    },
-    Layout {
-        view: "rules",
-        columns: &[
-            column("kind", "kind", 8),
-            column("id", "id", 32),
-            column("project", "project", 16),
-            column("says", "text", 100),
-            column("since", "since", 8),
-            column("by", "said_by", 16),
-        ],
-        order: Order { word: "kind", words: &["incident"], largest: "since" },
-    },
-];
 
 /// The layout of a view, if it has one.
 pub(super) fn layout(view: &str) -> Option<&'static Layout> {
@@ -499,7 +220,7 @@ mod tests {
     fn every_view_has_a_layout_of_columns_that_it_has() {
         for view in VIEWS {
             let layout = layout(view.name).unwrap_or_else(|| panic!("{} has no layout", view.name));
-            for column in layout.columns {
+            for column in &layout.columns {
                 assert!(view.column(column.name).is_some(), "{}.{}", view.name, column.name);
                 if let Look::Share(of) = column.look {
                     assert!(view.column(of).is_some(), "{}.{of}", view.name);
