@@ -16,9 +16,13 @@
 //! # Cost
 //! One allocation a row; encoding 5 to 10 ns a column; reading column `n` walks over the `n` before it.
 
-use crate::view::{Kind, View};
+mod json;
+
+pub use json::{write_decimal, write_json_str};
+
+use crate::view::View;
+use json::write_value;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -381,74 +385,10 @@ fn skip_value(rest: &mut &[u8]) -> Option<()> {
     Some(())
 }
 
-fn write_value(value: Value<'_>, kind: Kind, out: &mut String) {
-    match (value, kind) {
-        (Value::Null, _) => out.push_str("null"),
-        (Value::Bool(value), _) => out.push_str(if value { "true" } else { "false" }),
-        (Value::Int(micros), Kind::Duration) => write_decimal(micros, 3, out),
-        (Value::Int(micros), Kind::Ratio) => write_decimal(micros, 6, out),
-        (Value::Int(value), _) => {
-            let _infallible = write!(out, "{value}");
-        }
-        (Value::Str(text), _) => write_json_str(text, out),
-        (Value::List(list), _) => {
-            out.push('[');
-            for (index, text) in list.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_json_str(text, out);
-            }
-            out.push(']');
-        }
-    }
-}
-
-/// Appends `value ÷ 10^decimals` without trailing zeros.
-pub fn write_decimal(value: i64, decimals: u32, out: &mut String) {
-    let unit = 10u64.pow(decimals);
-    let (whole, part) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
-    if value < 0 {
-        out.push('-');
-    }
-    let _infallible = write!(out, "{whole}");
-    if part > 0 {
-        let digits = format!("{part:0width$}", width = decimals as usize);
-        out.push('.');
-        out.push_str(digits.trim_end_matches('0'));
-    }
-}
-
-/// Appends a JSON string.
-pub fn write_json_str(text: &str, out: &mut String) {
-    out.push('"');
-    let mut plain = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0..=0x1f => "",
-            _ => continue,
-        };
-        out.push_str(&text[plain..index]);
-        if escape.is_empty() {
-            let _infallible = write!(out, "\\u{byte:04x}");
-        } else {
-            out.push_str(escape);
-        }
-        plain = index + 1;
-    }
-    out.push_str(&text[plain..]);
-    out.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Column;
+    use crate::view::{Column, Kind};
     use proptest::prelude::*;
 
     const VIEW: View = View {
