@@ -19,6 +19,7 @@
 //! them; an index by run of the rings that runs in state are in.
 
 mod asked;
+mod came;
 mod guard;
 pub mod ring;
 mod rings;

@@ -1,6 +1,7 @@
 //! The state machine of all rings of a worker.
 
-use super::guard::{Guard, GuardChange};
+use super::came::{Came, key};
+use super::guard::Guard;
 use super::ring::{Entry, Ring};
 use super::row::row;
 use super::rules::{FlakyRules, Judging};
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_schemas::id::Id;
-use weir_schemas::outcome::Outcome;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
 use weir_schemas::view::FLAKY_TESTS;
@@ -53,11 +53,6 @@ pub(super) struct Rings {
     touched: Vec<Key>,
     agenda: Agenda<Key>,
     writer: RowWriter,
-}
-
-fn key(fact: &AttemptFact) -> Key {
-    let branch = fact.origin.branch.as_ref().map_or_else(Text::default, Text::clone);
-    (fact.names.test_or_zero(), branch)
 }
 
 /// The order of what came in a tick.
@@ -356,52 +351,6 @@ impl Rings {
     }
 }
 
-/// What comes in at a tick, put in order.
-#[derive(Default)]
-struct Came {
-    rules: Vec<(Rule, i64)>,
-    guards: BTreeMap<Id, Guard>,
-    evicted: Vec<Id>,
-    taken_back: Vec<AttemptFact>,
-    added: BTreeMap<Key, Vec<AttemptFact>>,
-}
-
-impl Rings {
-    /// Takes apart what came: of tests without a ring, only what came of those that fail now.
-    fn came(&self, data: &mut Vec<(Input, i64)>) -> Came {
-        let mut came = Came::default();
-        let mut failing = BTreeSet::new();
-        for (input, diff) in data.iter() {
-            if let Input::Fact(fact) = input
-                && *diff > 0
-                && fact.outcome.fails()
-                && !self.rings.contains(&fact.names.test_or_zero())
-            {
-                failing.insert(fact.names.test_or_zero());
-            }
-        }
-        for (input, diff) in data.drain(..) {
-            match input {
-                Input::Rule(rule) => came.rules.push((rule, diff)),
-                Input::Guard(GuardChange { run, guard, .. }) => drop(came.guards.insert(run, guard)),
-                Input::Evicted(run) => came.evicted.push(run),
-                Input::Fact(fact) => {
-                    let test = fact.names.test_or_zero();
-                    let ring = self.rings.contains(&test) || !failing.is_empty() && failing.contains(&test);
-                    if !ring || fact.outcome == Outcome::Skipped {
-                        continue;
-                    }
-                    match diff > 0 {
-                        true => came.added.entry(key(&fact)).or_default().push(fact),
-                        false => came.taken_back.push(fact),
-                    }
-                }
-            }
-        }
-        came
-    }
-}
-
 impl Machine for Rings {
     type Input = Input;
     type Output = Output;
@@ -423,7 +372,7 @@ impl Machine for Rings {
         if now.is_multiple_of(FLAKY_TESTS.cadence_ms) {
             self.tidy(self.due.clone(), now);
         }
-        let mut came = self.came(data);
+        let mut came = Came::of(data, |test| self.rings.contains(&test));
         self.apply_rules(came.rules, now);
         came.guards.into_iter().for_each(|(run, guard)| self.apply_guard(run, guard));
         came.taken_back.iter().for_each(|fact| self.take_back(fact));
