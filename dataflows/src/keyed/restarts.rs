@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 mod common;
 
 /// The machines that are replaced.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 33] = [
     "::Admission",
     "::Runs",
     "::Gate",
@@ -39,6 +39,7 @@ const NAMES: [&str; 32] = [
     "::LocalGuards",
     "::Guards",
     "::Rings",
+    "::Unjudged",
     "::Alerts",
     "::Withdrawals",
     "::LocalTiles",

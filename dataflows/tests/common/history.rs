@@ -58,7 +58,7 @@ pub fn config() -> Config {
         user_memory_ms: 50_000,
         slow_tests: 3,
         duration_memory_ms: 1_400_000,
-        flaky_tests: 512,
+        flaky_tests: 256,
         flaky_memory_ms: 90_000_000,
         guard_tests: 3,
         ..Config::default()
