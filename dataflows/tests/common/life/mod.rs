@@ -32,7 +32,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Tests of a shard, and the ticks that a test takes at most.
 const TESTS: u64 = 100;
 const SHARDS: u64 = 4;
-const TICKS_A_TEST: u64 = 10;
+const TICKS_A_TEST: u64 = 2;
 /// How busy each hour of a day is, in tenths of the mean.
 const RHYTHM: [u64; 24] = [5, 4, 4, 4, 4, 5, 6, 8, 11, 14, 16, 17, 16, 16, 17, 17, 16, 14, 11, 9, 8, 7, 6, 5];
 
