@@ -26,16 +26,16 @@ use crate::config::Config;
 use crate::facts::{PhaseChange, RowChange};
 use crate::fork::fork;
 use crate::input::{Names, Text};
-use crate::keyed::{Collection, Updates, keyed};
+use crate::keyed::{Collection, Inlets, Updates};
 pub use full::Full;
 use machine::{Budget, BudgetInput, BudgetOutput};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::feedback::Handle;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, ConnectLoop, Feedback};
+use timely::dataflow::operators::{ConnectLoop, Feedback};
 use untold::whole_second;
 pub use untold::{Grown, Untold};
 use weir_schemas::id::Id;
@@ -104,6 +104,32 @@ pub enum Order {
     Room(Room),
 }
 
+impl Order {
+    /// The worker that it is for: the run's, or the one that is told.
+    #[must_use]
+    pub fn route(&self) -> u64 {
+        match self {
+            Order::Leave(leave) => leave.run.route(),
+            Order::Room(room) => room.peer,
+        }
+    }
+
+    /// What it says about room for a kind.
+    #[must_use]
+    pub fn room(self, kind: Kind) -> Option<Room> {
+        match self {
+            Order::Room(room) if room.kind == kind => Some(room),
+            Order::Room(_) | Order::Leave(_) => None,
+        }
+    }
+}
+
+/// Distributes orders to the workers that they are for.
+#[must_use]
+pub fn by_worker() -> impl ParallelizationContract<u64, Updates<Order>> {
+    Exchange::new(|(order, _, _): &(Order, u64, i64)| order.route())
+}
+
 /// A run leaves, if it has been over since `ended_at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
@@ -135,30 +161,24 @@ pub fn orders<'s>(scope: &Scope<'s, u64>) -> (OrdersHandle<'s>, Collection<'s, O
     scope.feedback(ROUND_MS)
 }
 
-/// Those that tell a worker about its room for a kind.
-#[must_use]
-pub fn rooms<'s>(orders: Collection<'s, Order>, kind: Kind) -> Collection<'s, Room> {
-    orders.flat_map(move |(order, time, diff)| match order {
-        Order::Room(room) if room.kind == kind => Some((room, time, diff)),
-        Order::Room(_) | Order::Leave(_) => None,
-    })
-}
-
 /// Adds up what is held, closes the loop of orders, and gives the rows of `missing`: what was left out.
 #[must_use]
 pub fn budget<'s>(
     config: &Config,
-    held: Collection<'s, Held>,
+    held: [Collection<'s, Held>; KINDS],
     phases: Collection<'s, PhaseChange>,
     handle: OrdersHandle<'s>,
 ) -> Collection<'s, RowChange> {
-    let peers = held.scope().peers() as u64;
-    let held = held.map(|(held, time, diff)| (BudgetInput::Held(held), time, diff));
-    let phases = phases.flat_map(|(change, time, diff)| {
-        (change.peer == 0).then_some((BudgetInput::Phase(change.run, change.phase), time, diff))
-    });
-    let one = Exchange::new(|_: &(BudgetInput, u64, i64)| 0);
-    let told = keyed("Budget", held.concat(phases), one, config.until, Budget::new(config, peers));
+    let scope = phases.scope();
+    let mut inlets = Inlets::new("Budget", scope);
+    for held in held {
+        let one = Exchange::new(|_: &(Held, u64, i64)| 0);
+        inlets = inlets.add(held, one, |held| Some(BudgetInput::Held(held)));
+    }
+    // All workers are told the same; this is on the first one.
+    let told = inlets
+        .add(phases, Pipeline, |change| (change.peer == 0).then_some(BudgetInput::Phase(change.run, change.phase)))
+        .keyed(config.until, Budget::new(config, scope.peers() as u64));
     let (told, missing) = fork("MissingOfBudget", told, |output| match output {
         BudgetOutput::Missing(row) => Some(row.clone()),
         BudgetOutput::Order(_) => None,

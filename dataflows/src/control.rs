@@ -12,6 +12,7 @@
 
 use crate::config::Config;
 use crate::facts::RowChange;
+use crate::fork::Forks;
 use crate::input::{Position, Refusal, RejectKind, Text};
 use crate::keyed::{Collection, Machine, Step, keyed};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Exchange as _;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::control::{ControlChange, ControlKind, ControlRecord, Incident};
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
@@ -59,7 +59,7 @@ pub struct Rule {
 
 /// What comes out.
 pub struct ControlStreams<'s> {
-    /// What holds, to every worker.
+    /// What holds, on every worker.
     pub rules: Collection<'s, Rule>,
     /// Rows of the view `rules`.
     pub rows: Collection<'s, RowChange>,
@@ -79,16 +79,17 @@ pub fn control<'s>(config: &Config, records: Collection<'s, ControlInput>) -> Co
     let peers = records.scope().peers() as u64;
     let one = Exchange::new(|_: &(ControlInput, u64, i64)| 0);
     let told = keyed("Control", records, one, config.until, Controls { peers, ..Controls::default() });
-    let rules = told.clone().flat_map(|(output, time, diff)| match output {
-        Output::Rule(rule) => Some((rule, time, diff)),
+    let mut kinds = Forks::new("ControlKinds", told);
+    let rows = kinds.tap(|output| match output {
+        Output::Row(row) => Some(row.clone()),
         _ => None,
     });
-    let rows = told.clone().flat_map(|(output, time, diff)| match output {
-        Output::Row(row) => Some((row, time, diff)),
+    let refusals = kinds.tap(|output| match output {
+        Output::Refused(refusal) => Some(Arc::clone(refusal)),
         _ => None,
     });
-    let refusals = told.flat_map(|(output, time, diff)| match output {
-        Output::Refused(refusal) => Some((refusal, time, diff)),
+    let rules = kinds.rest(|output| match output {
+        Output::Rule(rule) => Some(rule),
         _ => None,
     });
     ControlStreams { rules: rules.exchange(|(rule, _, _): &(Rule, u64, i64)| rule.peer), rows, refusals }

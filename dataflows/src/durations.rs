@@ -23,6 +23,7 @@ mod others;
 
 use crate::context::Context;
 use crate::facts::{AttemptFact, RowChange, Rows};
+use crate::fork::Forks;
 use crate::keyed::{Collection, keyed};
 use crate::top_k::{Ranked, TopK};
 use crate::views::live_metrics::local::project_scope;
@@ -72,16 +73,17 @@ pub struct DurationStreams<'s> {
 pub fn durations<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> DurationStreams<'s> {
     let (until, first) = (cx.config.until, cx.config.slow_tests);
     let told = keyed("Durations", facts, Pipeline, until, Durations::new(Arc::clone(&cx.config)));
-    let slow = told.clone().flat_map(|(told, time, diff)| match told {
-        Told::Slow(fact) => Some((fact, time, diff)),
+    let mut kinds = Forks::new("DurationKinds", told);
+    let slow = kinds.tap(|told| match told {
+        Told::Slow(fact) => Some(fact.clone()),
         _ => None,
     });
-    let ranked = told.clone().flat_map(|(told, time, diff)| match told {
-        Told::Ranked(ranked) => Some((ranked, time, diff)),
+    let overflow = kinds.tap(|told| match told {
+        Told::Overflow(fact) => Some(fact.clone()),
         _ => None,
     });
-    let overflow = told.flat_map(|(told, time, diff)| match told {
-        Told::Overflow(fact) => Some((fact, time, diff)),
+    let ranked = kinds.rest(|told| match told {
+        Told::Ranked(ranked) => Some(ranked),
         _ => None,
     });
     let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Slowest>, u64, i64)| ranked.group.0.route());

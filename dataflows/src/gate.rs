@@ -1,6 +1,6 @@
 //! The gate: events of runs that have left are late; all others go on to the views.
 //!
-//! Contract: takes what admission let through and the phases of runs; an event whose run was evicted at or before its tick,
+//! Contract: takes what admission let through and the phases of runs, on the worker that is told; an event whose run was evicted at or before its tick,
 //! and is still remembered, leaves as a refusal of kind `late`, everything else as it came. No exchange: events stay
 //! where they are.
 
@@ -9,13 +9,9 @@ use crate::config::Config;
 use crate::departed::Departed;
 use crate::facts::{Phase, PhaseChange};
 use crate::input::{Input, Text};
-use crate::keyed::{Collection, Machine, Step, keyed};
-use serde::{Deserialize, Serialize};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::Exchange as _;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 
 /// Refuses events of runs that have left.
@@ -24,19 +20,20 @@ pub fn gate<'s>(
     admitted: Collection<'s, Input>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, Input> {
-    let admitted = admitted.map(|(input, time, diff)| (GateInput::Event(input), time, diff));
-    let phases = phases
-        .exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer)
-        .map(|(change, time, diff)| (GateInput::Phase(Box::new(change)), time, diff));
     let gate = Gate { departed: Departed::default(), late_memory_ms: config.late_memory_ms, nothing: Text::from("") };
-    keyed("Gate", admitted.concat(phases), Pipeline, config.until, gate)
+    Inlets::new("Gate", admitted.scope())
+        .add(admitted, Pipeline, |input| Some(GateInput::Event(input)))
+        .add(phases, Pipeline, |change| {
+            (change.phase == Phase::Evicted).then(|| GateInput::Evicted(Box::new(change.run)))
+        })
+        .keyed(config.until, gate)
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum GateInput {
     Event(Input),
     /// Boxed: rare, and larger than an event.
-    Phase(Box<PhaseChange>),
+    Evicted(Box<Id>),
 }
 
 struct Gate {
@@ -59,10 +56,8 @@ impl Machine for Gate {
     fn step(&mut self, data: &mut Vec<(GateInput, i64)>, step: &mut Step<'_, Input>) {
         self.departed.forget(step.now());
         for (input, _) in data.iter() {
-            if let GateInput::Phase(change) = input
-                && change.phase == Phase::Evicted
-            {
-                let until = self.departed.insert(change.run, step.now(), self.late_memory_ms);
+            if let GateInput::Evicted(run) = input {
+                let until = self.departed.insert(**run, step.now(), self.late_memory_ms);
                 step.wake_at(until);
             }
         }
@@ -72,7 +67,7 @@ impl Machine for Gate {
                     step.emit(Input::Refused(Arc::new(late(&event, &self.nothing))), 1);
                 }
                 GateInput::Event(input) => step.emit(input, 1),
-                GateInput::Phase(_) => {}
+                GateInput::Evicted(_) => {}
             }
         }
     }

@@ -14,14 +14,15 @@ use crate::control::ControlInput;
 use crate::dry_run::{Answer, Question};
 use crate::durations::durations;
 use crate::facts::{PhaseChange, Rows};
-use crate::fork::fork;
+use crate::fork::{Forks, fork};
 use crate::gate::gate;
-use crate::input::{Input, Refusal};
+use crate::input::{Event, Input, Refusal};
 use crate::keyed::{Collection, Updates};
 use crate::output::{Outputs, Sink};
-use crate::results::results;
+use crate::results::{self, results};
 use crate::run_failures::{self, run_failures};
-use crate::runs::{RunOutput, live};
+use crate::runs::silence::{self, Pause};
+use crate::runs::{RunFacts, RunOutput, live};
 use crate::sums::sum;
 use crate::views::alerts::Taps;
 use crate::views::dashboard::Taps as Tiles;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, Input as _};
+use timely::dataflow::operators::{Concat as _, Concatenate as _, Exchange as _, Input as _};
 use timely::worker::Worker;
 use weir_schemas::control::ControlKind;
 use weir_schemas::view::{
@@ -93,37 +94,66 @@ fn asked<'s>(cx: &Context<'s>, questions: Collection<'s, Question>) -> AskedOf<'
 
 /// What is known of events before anybody looks at what they say.
 struct Admitted<'s> {
-    lives: Collection<'s, RunOutput>,
+    facts: Collection<'s, Arc<RunFacts>>,
+    /// On the worker that is told.
     phases: Collection<'s, PhaseChange>,
     missing_of_streams: Rows<'s>,
     /// Events that were admitted, of runs that have not left.
     passed: Collection<'s, Input>,
-    refusals: Collection<'s, Arc<Refusal>>,
 }
 
 /// Admission, the lives of runs, and the gate.
 fn admitted<'s>(
     config: &Config,
     events: Collection<'s, Input>,
-    silence: Collection<'s, bool>,
+    silence: Collection<'s, Pause>,
     orders: Collection<'s, Order>,
 ) -> Admitted<'s> {
     let (admitted, notes) = admit(config, events);
-    let lives = live(config, notes, silence, orders);
-    let phases: Collection<'s, PhaseChange> = lives.clone().flat_map(|(output, time, diff)| match output {
-        RunOutput::Phase(change) => Some((change, time, diff)),
+    let mut lives = Forks::new("RunKinds", live(config, notes, silence, orders));
+    let phases = lives.tap(|output| match output {
+        RunOutput::Phase(change) => Some(change.clone()),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
     });
-    let (lives, missing_of_streams) = fork("MissingOfStreams", lives, |output| match output {
+    let missing_of_streams = lives.tap(|output| match output {
         RunOutput::Missing(row) => Some(row.clone()),
         RunOutput::Phase(_) | RunOutput::Facts(_) => None,
     });
-    let passed = gate(config, admitted, phases.clone());
-    let (passed, refusals) = fork("Refusals", passed, |input| match input {
-        Input::Refused(refusal) => Some(Arc::clone(refusal)),
-        Input::Event(_) => None,
+    let facts = lives.rest(|output| match output {
+        RunOutput::Facts(facts) => Some(facts),
+        RunOutput::Phase(_) | RunOutput::Missing(_) => None,
     });
-    Admitted { lives, phases, missing_of_streams, passed, refusals }
+    // Once for all that are told.
+    let phases = phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer);
+    let passed = gate(config, admitted, phases.clone());
+    Admitted { facts, phases, missing_of_streams, passed }
+}
+
+/// Events that passed the gate, by who looks at what they say.
+struct Events<'s> {
+    that_withdraw: Collection<'s, Arc<Event>>,
+    of_suites: Collection<'s, Arc<Event>>,
+    of_coverage: Collection<'s, Arc<Event>>,
+    of_performance: Collection<'s, Arc<Event>>,
+    of_runs: Collection<'s, Arc<Event>>,
+    of_results: Collection<'s, Arc<Event>>,
+    refusals: Collection<'s, Arc<Refusal>>,
+}
+
+fn events_by_kind(passed: Collection<'_, Input>) -> Events<'_> {
+    let mut kinds = Forks::new("EventKinds", passed);
+    Events {
+        that_withdraw: kinds.tap(withdrawals::event_that_withdraws),
+        of_suites: kinds.tap(suite_progress::event_of_suite),
+        of_coverage: kinds.tap(coverage::event_of_coverage),
+        of_performance: kinds.tap(performance::measures::event_of_performance),
+        of_runs: kinds.tap(run_failures::event_of_run),
+        refusals: kinds.tap(|input| match input {
+            Input::Refused(refusal) => Some(Arc::clone(refusal)),
+            Input::Event(_) => None,
+        }),
+        of_results: kinds.rest(results::event_of_result),
+    }
 }
 
 /// The results, and every view on top of them.
@@ -137,36 +167,34 @@ fn render<'s>(
     let config = &*cx.config;
     let control = crate::control::control(config, control);
     let (orders_handle, orders) = orders(&cx.scope);
-    let Admitted { lives, phases, missing_of_streams, passed, refusals } =
+    let silence = silence::everywhere(silence);
+    let Admitted { facts: of_runs, phases, missing_of_streams, passed } =
         admitted(config, events, silence.clone(), orders.clone());
-    let (passed, taken_back) = fork("TakenBack", passed, withdrawals::event_that_withdraws);
-    let withdrawals = withdrawals::withdrawals(config, taken_back, phases.clone());
-    let (passed, suite_events) = fork("SuiteEvents", passed, suite_progress::event_of_suite);
-    let (passed, coverage_events) = fork("CoverageEvents", passed, coverage::event_of_coverage);
-    let (passed, measures) = fork("PerformanceEvents", passed, performance::measures::event_of_performance);
-    let (passed, run_events) = fork("RunEvents", passed, run_failures::event_of_run);
-    let of_events = withdrawals.of_events;
-    let coverage_events = coverage_events.concat(of_events.clone());
-    let measures = measures.concat(withdrawals.events.clone());
+    let events = events_by_kind(passed);
+    let withdrawals = withdrawals::withdrawals(config, events.that_withdraw, phases.clone());
+    let measures = (events.of_performance, withdrawals.events.clone());
     let measured = performance::measures::measures(cx, measures, phases.clone(), control.rules.clone());
-    let failures_of_runs = run_failures(config, run_events.concat(of_events), phases.clone(), control.rules.clone());
+    let failures_of_runs = (events.of_runs, withdrawals.of_events.clone());
+    let failures_of_runs = run_failures(config, failures_of_runs, phases.clone(), control.rules.clone());
     let of_results = (phases.clone(), control.rules.clone(), orders.clone());
-    let results = results(config, passed, withdrawals.events, of_results);
+    let results = results(config, events.of_results, withdrawals.events, of_results);
+    let of_coverage = events.of_coverage.concat(withdrawals.of_events);
     let coverage =
-        coverage::render(cx, coverage_events, phases.clone(), lives.clone(), control.rules.clone(), orders.clone());
+        coverage::render(cx, of_coverage, phases.clone(), of_runs.clone(), control.rules.clone(), orders.clone());
     let (coverage_summary, covered) =
         fork("Covered", coverage.summaries, |change| live_metrics::gauges::Covered::of(&change.row));
-    let refusals = refusals.concat(results.refusals).concat(control.refusals).concat(failures_of_runs.refusals);
-    let refusals = refusals.concat(withdrawals.refusals);
-    let (parts, of_runs) = fork("PartsOfRuns", sum(config, results.changes, phases.clone()), |part| {
-        (!part.of_suite).then(|| part.clone())
-    });
-    let suites = suite_progress::render(config, parts, suite_events, phases.clone(), orders);
-    let held = results.held.concat(suites.held).concat(coverage.held);
+    let refusals =
+        [events.refusals, results.refusals, control.refusals, failures_of_runs.refusals, withdrawals.refusals];
+    let refusals = cx.scope.concatenate(refusals);
+    let mut parts = Forks::new("PartsOfRuns", sum(config, results.changes, phases.clone()));
+    let parts_of_runs = parts.tap(|part| (!part.of_suite).then(|| part.clone()));
+    let parts_of_suites = parts.rest(|part| part.of_suite.then_some(part));
+    let suites = suite_progress::render(config, parts_of_suites, events.of_suites, phases.clone(), orders);
+    let held = [results.held, suites.held, coverage.held];
     let missing_of_budget = budget(config, held, phases.clone(), orders_handle);
-    let runs = run_progress::render(config, lives, of_runs, failures_of_runs.of_runs);
-    let (facts, failures) = fork("Failures", results.facts, |fact| fact.failure.is_some().then(|| fact.clone()));
-    let failures = failures.concat(failures_of_runs.facts);
+    let runs = run_progress::render(config, of_runs, parts_of_runs, failures_of_runs.of_runs);
+    let facts = results.facts;
+    let failures = results.failures.concat(failures_of_runs.facts);
 
     let (mut outputs, mut watched, mut tiles) = (Outputs::new(), Taps::default(), Tiles::default());
     outputs.add(&RULES, control.rows);
@@ -199,8 +227,8 @@ fn render<'s>(
     outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
     outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
     outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
-    let missing = results.missing.concat(runs.missing).concat(missing_of_streams).concat(suites.missing);
-    let missing = missing.concat(missing_of_budget);
+    let missing = [results.missing, runs.missing, missing_of_streams, suites.missing, missing_of_budget];
+    let missing = cx.scope.concatenate(missing);
     outputs.add(&MISSING, watched.tap(&MISSING, missing));
     outputs.add(&ALERTS, tiles.tap(&ALERTS, alerts::render(cx, watched, control.rules, silence)));
     outputs.add(&DASHBOARD, dashboard::render(cx, tiles));

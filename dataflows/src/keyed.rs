@@ -5,8 +5,11 @@
 //! machine sees, for each time, the multiset of its updates. What it emits carries that time. A machine that depends on
 //! order within a time sorts what it is given by position.
 //!
+//! What comes from several collections comes by several inputs of the one operator ([`Inlets`]), each with its own type and
+//! pact. Which of them an update came by shows only in what it was made into.
+//!
 //! # Invariants
-//! One capability is held, at the earliest pending time, never behind the input's frontier: an idle machine delays
+//! One capability is held, at the earliest pending time, never behind the frontier of all inputs: an idle machine delays
 //! nobody. An update counts at its own time, not at its message's capability (D6). Nothing at or past `until` is run.
 //!
 //! # Cost
@@ -22,7 +25,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
 
 /// A container of updates: differential's `(datum, time, diff)`.
 pub type Updates<D> = Vec<(D, u64, i64)>;
@@ -95,7 +98,7 @@ pub trait Machine: 'static {
     }
 }
 
-/// Runs `machine` over `input`, distributed by `pact`.
+/// Runs `machine` over one input, distributed by `pact`; one with several is made of [`Inlets`].
 pub fn keyed<'s, M, P>(
     name: &str,
     input: Collection<'s, M::Input>,
@@ -107,82 +110,78 @@ where
     M: Machine,
     P: ParallelizationContract<u64, Updates<M::Input>>,
 {
-    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
-    let mut input = builder.new_input(input, pact);
-    let (output, results) = builder.new_output::<Updates<M::Output>>();
-    let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
-    builder.build(move |_capabilities| {
-        let mut running = Running::new(machine, until);
-        move |frontiers| {
-            input.for_each(|capability, data| {
-                let least = capability.least().copied();
-                running.take(data, least, || capability.retain_least(0));
-            });
-            let upper = frontiers[0].frontier().first().copied(); // None: the input is closed.
-            let mut output = output.activate();
-            running.run(upper, |held, container| output.session(held).give_container(container));
-        }
-    });
-    results
+    Inlets::new(name, input.scope()).add(input, pact, Some).keyed(until, machine)
+}
+
+impl<'s, I: 'static> Inlets<'s, I> {
+    /// Runs `machine` over all of them.
+    pub fn keyed<M: Machine<Input = I>>(self, until: u64, machine: M) -> Collection<'s, M::Output> {
+        let Inlets { mut builder, mut drains } = self;
+        let (output, results) = builder.new_output::<Updates<M::Output>>();
+        let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
+        builder.build(move |_capabilities| {
+            let mut running = Running::new(machine, until);
+            move |frontiers| {
+                running.take(&mut drains);
+                let mut output = output.activate();
+                running.run(upper(frontiers), |held, container| output.session(held).give_container(container));
+            }
+        });
+        results
+    }
+}
+
+/// The earliest time that may still come by any input; `None`: all are closed.
+fn upper(frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
+    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
 }
 
 /// A machine at work.
 struct Running<M: Machine> {
     machine: M,
     until: u64,
-    pending: BTreeMap<u64, Vec<(M::Input, i64)>>,
+    pending: Pending<M::Input>,
     wake: BTreeSet<u64>,
-    held: Option<Capability<u64>>,
-    /// The buffer of a time that was run is the buffer of the next one to come.
-    spare: Vec<(M::Input, i64)>,
     out: Updates<M::Output>,
     container: Updates<M::Output>,
 }
 
 impl<M: Machine> Running<M> {
     fn new(machine: M, until: u64) -> Self {
-        let (pending, wake, spare, out, container) = Default::default();
-        Running { machine, until, pending, wake, held: None, spare, out, container }
+        let (pending, wake, out, container) = Default::default();
+        Running { machine, until, pending, wake, out, container }
     }
 
-    /// Puts by what came; `least` is the earliest time that its capability, which `retain` gives, is good for.
-    fn take(
-        &mut self,
-        data: &mut Updates<M::Input>,
-        least: Option<u64>,
-        retain: impl FnOnce() -> Option<Capability<u64>>,
-    ) {
-        put_by(data, &mut self.pending, &mut self.spare);
-        let Some(least) = least else { return };
-        if self.held.as_ref().is_none_or(|held| held.time() > &least) {
-            self.held = retain();
-        }
+    /// Puts by what came.
+    fn take(&mut self, inlets: &mut [Drain<M::Input>]) {
+        inlets.iter_mut().for_each(|drain| drain(&mut self.pending));
     }
 
     /// Runs every time before `upper`, all of them where there is none, and sends what comes out of it.
     fn run(&mut self, upper: Option<u64>, mut send: impl FnMut(&Capability<u64>, &mut Updates<M::Output>)) {
         let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
-        while let Some(next) = earliest(&self.pending, &self.wake) {
+        let Pending { times, spare, held } = &mut self.pending;
+        while let Some(next) = earliest(times, &self.wake) {
             if next >= self.until {
-                self.pending.clear();
+                times.clear();
                 self.wake.clear();
                 break;
             }
-            let held = self.held.as_mut().expect("whatever is pending came with a capability that is still held");
+            let held = held.as_mut().expect("whatever is pending came with a capability that is still held");
             if held.time() < &next {
                 held.downgrade(&next);
             }
             if upper.is_some_and(|upper| upper <= next) {
                 return;
             }
-            let mut data = self.pending.remove(&next).unwrap_or_else(|| std::mem::take(&mut self.spare));
+            let mut data = times.remove(&next).unwrap_or_else(|| std::mem::take(spare));
             #[cfg(test)]
             restarts::restart(&mut self.machine, next, &mut self.wake);
             self.wake.remove(&next);
             let came = data.len();
             self.machine.step(&mut data, &mut Step { now: next, out: &mut self.out, wake: &mut self.wake });
             reuse(&mut data, came);
-            self.spare = data;
+            *spare = data;
             let (made, mut updates) = (self.out.len(), self.out.drain(..));
             while updates.len() > 0 {
                 self.container.extend(updates.by_ref().take(container_updates));
@@ -192,19 +191,7 @@ impl<M: Machine> Running<M> {
             drop(updates);
             reuse(&mut self.out, made);
         }
-        self.held = None; // Nothing is pending: hold nothing.
-    }
-}
-
-/// Puts updates by for their times; the first time that is new takes the spare buffer.
-pub(crate) fn put_by<D>(data: &mut Updates<D>, pending: &mut BTreeMap<u64, Vec<(D, i64)>>, spare: &mut Vec<(D, i64)>) {
-    let mut data = data.drain(..).peekable();
-    while let Some((datum, time, diff)) = data.next() {
-        let same = pending.entry(time).or_insert_with(|| std::mem::take(spare));
-        same.push((datum, diff));
-        while let Some((datum, _, diff)) = data.next_if(|(_, next, _)| *next == time) {
-            same.push((datum, diff));
-        }
+        *held = None; // Nothing is pending: hold nothing.
     }
 }
 
@@ -225,7 +212,11 @@ fn earliest<T>(pending: &BTreeMap<u64, T>, wake: &BTreeSet<u64>) -> Option<u64> 
 }
 
 mod asked;
+mod inlets;
 #[cfg(test)]
 mod restarts;
 
-pub use asked::{Asked, keyed_asked};
+pub use asked::Asked;
+pub use inlets::Inlets;
+pub(crate) use inlets::put_by;
+use inlets::{Drain, Pending};

@@ -160,7 +160,7 @@ struct Cutter {
 
 impl Cutter {
     fn take(&mut self, data: &mut Updates<Outgoing>) {
-        put_by(data, &mut self.rows, &mut self.spare);
+        put_by(data, &mut self.rows, &mut self.spare, Some);
     }
 
     /// Takes in what a worker answers.

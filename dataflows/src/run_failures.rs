@@ -16,16 +16,14 @@ use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, PhaseChange};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::input::{ErrorText, Event, Input, Refusal, Text, Withdraws};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat as _;
-use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use weir_schemas::control::ControlChange;
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
@@ -63,10 +61,10 @@ enum RunFailure {
     Refused(Arc<Refusal>),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum RunFailureInput {
     Event(Arc<Event>),
-    Phase(PhaseChange),
+    Evicted(Id),
     Rule(Rule),
 }
 
@@ -81,37 +79,37 @@ pub fn event_of_run(input: &Input) -> Option<Arc<Event>> {
     Some(Arc::clone(event))
 }
 
-/// Keeps the failures, distributed by run. `events`: those of [`event_of_run`], and withdrawals by event id that count.
+/// Keeps the failures, distributed by run. `events`: those of [`event_of_run`]; `withdrawals`: those by event id that count;
+/// `phases` and `rules`: on the worker that is told.
 pub fn run_failures<'s>(
     config: &Config,
-    events: Collection<'s, Arc<Event>>,
+    (events, withdrawals): (Collection<'s, Arc<Event>>, Collection<'s, Arc<Event>>),
     phases: Collection<'s, PhaseChange>,
     rules: Collection<'s, Rule>,
 ) -> RunFailureStreams<'s> {
-    let events = events.map(|(event, time, diff)| (RunFailureInput::Event(event), time, diff));
-    let phases = phases.flat_map(|(change, time, diff)| {
-        (change.phase == Phase::Evicted).then_some((RunFailureInput::Phase(change), time, diff))
-    });
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
-        ours.then_some((RunFailureInput::Rule(rule), time, diff))
-    });
-    let pact = Exchange::new(|(input, _, _): &(RunFailureInput, u64, i64)| match input {
-        RunFailureInput::Event(event) => event.run().route(),
-        RunFailureInput::Phase(change) => change.peer,
-        RunFailureInput::Rule(rule) => rule.peer,
-    });
-    let told = keyed("RunFailures", events.concat(phases).concat(rules), pact, config.until, RunFailures::default());
-    let (told, of_runs) = fork("FailingRuns", told, |output| match output {
+    let by_run = || Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| event.run().route());
+    let told = Inlets::new("RunFailures", events.scope())
+        .add(events, by_run(), |event| Some(RunFailureInput::Event(event)))
+        .add(withdrawals, by_run(), |event| Some(RunFailureInput::Event(event)))
+        .add(phases, Pipeline, |change| {
+            (change.phase == Phase::Evicted).then_some(RunFailureInput::Evicted(change.run))
+        })
+        .add(rules, Pipeline, |rule| {
+            let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
+            ours.then_some(RunFailureInput::Rule(rule))
+        })
+        .keyed(config.until, RunFailures::default());
+    let mut kinds = Forks::new("RunFailureKinds", told);
+    let of_runs = kinds.tap(|output| match output {
         RunFailure::OfRun(of_run) => Some(*of_run),
         _ => None,
     });
-    let (told, refusals) = fork("RefusedFailures", told, |output| match output {
+    let refusals = kinds.tap(|output| match output {
         RunFailure::Refused(refusal) => Some(Arc::clone(refusal)),
         _ => None,
     });
-    let facts = told.flat_map(|(output, time, diff)| match output {
-        RunFailure::Fact(fact) => Some((fact, time, diff)),
+    let facts = kinds.rest(|output| match output {
+        RunFailure::Fact(fact) => Some(fact),
         _ => None,
     });
     RunFailureStreams { facts, of_runs, refusals }
@@ -228,7 +226,7 @@ impl Machine for RunFailures {
         for (input, diff) in data.drain(..) {
             match input {
                 RunFailureInput::Event(event) => events.push(event),
-                RunFailureInput::Phase(change) => evicted.push(change.run),
+                RunFailureInput::Evicted(run) => evicted.push(run),
                 RunFailureInput::Rule(rule) => rules.push((rule, diff)),
             }
         }

@@ -14,7 +14,7 @@
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange};
 use crate::input::Names;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::results::Change;
 use crate::results::attempts::Standing;
@@ -22,9 +22,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::Exchange as _;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 
@@ -134,22 +131,20 @@ pub struct Part {
     pub withdrawn: bool,
 }
 
-/// Adds changes up on each worker.
+/// Adds changes up on each worker. `phases`: on the worker that is told.
 pub fn sum<'s>(
     config: &Config,
     changes: Collection<'s, Change>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, Part> {
     let worker = u32::try_from(changes.scope().index()).expect("there are fewer than 2³² workers");
-    let changes = changes.map(|(change, time, diff)| (SumInput::Change(change), time, diff));
-    let phases =
-        phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer).flat_map(|(change, time, diff)| {
-            (change.phase == Phase::Evicted).then_some((SumInput::Evicted(change.run), time, diff))
-        });
-    keyed("Sums", changes.concat(phases), Pipeline, config.until, Sums { worker, runs: Map::default() })
+    Inlets::new("Sums", changes.scope())
+        .add(changes, Pipeline, |change| Some(SumInput::Change(change)))
+        .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(SumInput::Evicted(change.run)))
+        .keyed(config.until, Sums { worker, runs: Map::default() })
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum SumInput {
     Change(Change),
     Evicted(Id),

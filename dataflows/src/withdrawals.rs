@@ -13,16 +13,14 @@
 
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::input::{Event, Input, Refusal, Withdraws};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat as _;
-use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use weir_schemas::id::Id;
 
 /// What comes out.
@@ -35,10 +33,10 @@ pub struct WithdrawalStreams<'s> {
     pub refusals: Collection<'s, Arc<Refusal>>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum WithdrawalInput {
     Event(Arc<Event>),
-    Phase(PhaseChange),
+    Evicted(Id),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,32 +67,33 @@ pub fn event_that_withdraws(input: &Input) -> Option<Arc<Event>> {
     what(event).is_some().then(|| Arc::clone(event))
 }
 
-/// Decides which count, distributed by run.
+/// Decides which count, distributed by run. `phases`: on the worker that is told.
 pub fn withdrawals<'s>(
     config: &Config,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
 ) -> WithdrawalStreams<'s> {
-    let events = events.map(|(event, time, diff)| (WithdrawalInput::Event(event), time, diff));
-    let phases = phases.flat_map(|(change, time, diff)| {
-        (change.phase == Phase::Evicted).then_some((WithdrawalInput::Phase(change), time, diff))
-    });
-    let pact = Exchange::new(|(input, _, _): &(WithdrawalInput, u64, i64)| match input {
-        WithdrawalInput::Event(event) => event.run().route(),
-        WithdrawalInput::Phase(change) => change.peer,
-    });
-    let machine = Withdrawals { withdrawn: config.withdrawn, runs: Map::default() };
-    let told = keyed("Withdrawals", events.concat(phases), pact, config.until, machine);
-    let (told, refusals) = fork("RefusedWithdrawals", told, |output| match output {
+    let by_run = Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| event.run().route());
+    let told = Inlets::new("Withdrawals", events.scope())
+        .add(events, by_run, |event| Some(WithdrawalInput::Event(event)))
+        .add(phases, Pipeline, |change| {
+            (change.phase == Phase::Evicted).then_some(WithdrawalInput::Evicted(change.run))
+        })
+        .keyed(config.until, Withdrawals { withdrawn: config.withdrawn, runs: Map::default() });
+    let mut kinds = Forks::new("WithdrawalKinds", told);
+    let refusals = kinds.tap(|output| match output {
         WithdrawalOutput::Refused(refusal) => Some(Arc::clone(refusal)),
         WithdrawalOutput::Event(_) => None,
     });
-    let events = told.flat_map(|(output, time, diff)| match output {
-        WithdrawalOutput::Event(event) => Some((event, time, diff)),
-        WithdrawalOutput::Refused(_) => None,
+    let of_events = kinds.tap(|output| match output {
+        WithdrawalOutput::Event(event) if matches!(event.withdrawal(), Some(Withdraws::Event(_))) => {
+            Some(Arc::clone(event))
+        }
+        _ => None,
     });
-    let (events, of_events) = fork("WithdrawnEvents", events, |event| {
-        matches!(event.withdrawal(), Some(Withdraws::Event(_))).then(|| Arc::clone(event))
+    let events = kinds.rest(|output| match output {
+        WithdrawalOutput::Event(event) => Some(event),
+        WithdrawalOutput::Refused(_) => None,
     });
     WithdrawalStreams { events, of_events, refusals }
 }
@@ -120,7 +119,7 @@ impl Machine for Withdrawals {
         for (input, _) in data.drain(..) {
             match input {
                 WithdrawalInput::Event(event) => events.push(event),
-                WithdrawalInput::Phase(change) => evicted.push(change.run),
+                WithdrawalInput::Evicted(run) => evicted.push(run),
             }
         }
         events.sort_unstable_by_key(|event| event.position);

@@ -15,7 +15,7 @@ use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
 
 /// What goes in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) enum BudgetInput {
     /// What came of a run.
     Held(Held),

@@ -334,7 +334,7 @@ impl Machine for Results {
             match input {
                 ResultInput::Rule(rule) => rules.push((rule, diff)),
                 ResultInput::Event(event) => events.push((event.position, event)),
-                ResultInput::Withdrawal { event, .. } => {
+                ResultInput::Withdrawal(event) => {
                     if let Some(Withdraws::Event(id)) = event.withdrawal() {
                         withdrawals.push((event.run(), id));
                     }

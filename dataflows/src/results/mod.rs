@@ -18,19 +18,18 @@ pub mod attempts;
 mod machine;
 mod tested;
 
-use crate::budget::{Held, Kind, Order, Room, rooms};
+use crate::budget::{self, Held, Kind, Order, Room};
 use crate::config::Config;
 use crate::control::Rule;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, Tested};
 use crate::fork::Port;
 use crate::input::{Event, Input, Names, Refusal, Withdraws};
-use crate::keyed::{Collection, keyed};
+use crate::keyed::{Collection, Inlets};
 use attempts::Standing;
 use machine::Results;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
 use timely::progress::operate::FrontierInterest;
@@ -58,6 +57,8 @@ pub struct ResultStreams<'s> {
     pub missing: Collection<'s, RowChange>,
     /// Attempts that ended.
     pub facts: Collection<'s, AttemptFact>,
+    /// Those of them that failed.
+    pub failures: Collection<'s, AttemptFact>,
     /// Tests that finished, by run and machine.
     pub tested: Collection<'s, Tested>,
     /// Tests that are running.
@@ -71,14 +72,12 @@ pub struct ResultStreams<'s> {
 }
 
 /// What goes in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum ResultInput {
+    /// An event of a test, or a withdrawal of it.
     Event(Arc<Event>),
-    /// A withdrawal by event id, for one worker.
-    Withdrawal {
-        event: Arc<Event>,
-        peer: u64,
-    },
+    /// A withdrawal by event id.
+    Withdrawal(Arc<Event>),
     /// Boxed: rare, and larger than the others.
     Phase(Box<PhaseChange>),
     /// An incident or a mask comes to hold, or ceases to.
@@ -100,46 +99,55 @@ enum ResultOutput {
     Held(Held),
 }
 
-/// Keeps the results, distributed by (run, test).
+/// The event, if it begins or ends an attempt of a test.
+#[must_use]
+pub fn event_of_result(input: Input) -> Option<Arc<Event>> {
+    let Input::Event(event) = input else { return None };
+    let begins = event.kind == EventType::TestCaseStarted;
+    let ours = event.withdrawal().is_none() && event.test().is_some() && (begins || event.outcome.is_some());
+    ours.then_some(event)
+}
+
+/// Keeps the results, distributed by (run, test). `events`: those of [`event_of_result`]; `withdrawals`: those that count; `phases` and
+/// `rules`: on the worker that is told.
 pub fn results<'s>(
     config: &Config,
-    events: Collection<'s, Input>,
+    events: Collection<'s, Arc<Event>>,
     withdrawals: Collection<'s, Arc<Event>>,
     (phases, rules, orders): (Collection<'s, PhaseChange>, Collection<'s, Rule>, Collection<'s, Order>),
 ) -> ResultStreams<'s> {
-    let peers = events.scope().peers() as u64;
-    let events = events.flat_map(|(input, time, diff)| match input {
-        Input::Event(event) => {
-            let begins = event.kind == EventType::TestCaseStarted;
-            let ours = event.withdrawal().is_none() && event.test().is_some() && (begins || event.outcome.is_some());
-            ours.then_some((ResultInput::Event(event), time, diff))
-        }
-        Input::Refused(_) => None,
-    });
+    let scope = events.scope();
+    let peers = scope.peers() as u64;
+    let by_test = Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| owner(event));
+    // Those by event id go to every worker.
     let withdrawals = withdrawals.flat_map(move |(event, time, diff)| {
-        let everywhere = matches!(event.withdrawal(), Some(Withdraws::Event(_)));
-        (0..if everywhere { peers } else { 1 }).map(move |peer| {
-            let event = Arc::clone(&event);
-            let input = if everywhere { ResultInput::Withdrawal { event, peer } } else { ResultInput::Event(event) };
-            (input, time, diff)
+        let workers = if by_event_id(&event) { 0..=peers - 1 } else { owner(&event)..=owner(&event) };
+        workers.map(move |worker| ((worker, Arc::clone(&event)), time, diff))
+    });
+    let by_worker = Exchange::new(|((worker, _), _, _): &((u64, Arc<Event>), u64, i64)| *worker);
+    let output = Inlets::new("Results", scope)
+        .add(events, by_test, |event| Some(ResultInput::Event(event)))
+        .add(withdrawals, by_worker, |(_, event)| {
+            let input = if by_event_id(&event) { ResultInput::Withdrawal } else { ResultInput::Event };
+            Some(input(event))
         })
-    });
-    let phases = phases.map(|(change, time, diff)| (ResultInput::Phase(Box::new(change)), time, diff));
-    let pact = Exchange::new(|(input, _, _): &(ResultInput, u64, i64)| match input {
-        ResultInput::Event(event) => event.run().route() ^ event.names.test_or_zero().route().rotate_left(32),
-        ResultInput::Withdrawal { peer, .. } => *peer,
-        ResultInput::Phase(change) => change.peer,
-        ResultInput::Rule(rule) => rule.peer,
-        ResultInput::Room(room) => room.peer,
-    });
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
-        ours.then_some((ResultInput::Rule(rule), time, diff))
-    });
-    let rooms = rooms(orders, Kind::Test).map(|(room, time, diff)| (ResultInput::Room(Box::new(room)), time, diff));
-    let input = events.concat(withdrawals).concat(phases).concat(rules).concat(rooms);
-    let output = keyed("Results", input, pact, config.until, Results::default());
+        .add(phases, Pipeline, |change| Some(ResultInput::Phase(Box::new(change))))
+        .add(rules, Pipeline, |rule| {
+            let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
+            ours.then_some(ResultInput::Rule(rule))
+        })
+        .add(orders, budget::by_worker(), |order| Some(ResultInput::Room(Box::new(order.room(Kind::Test)?))))
+        .keyed(config.until, Results::default());
     split(output)
+}
+
+/// The worker of a test in a run.
+fn owner(event: &Event) -> u64 {
+    event.run().route() ^ event.names.test_or_zero().route().rotate_left(32)
+}
+
+fn by_event_id(withdrawal: &Event) -> bool {
+    matches!(withdrawal.withdrawal(), Some(Withdraws::Event(_)))
 }
 
 /// Gives each kind of output its own stream.
@@ -150,6 +158,7 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
     let (rows, row_stream) = builder.new_output();
     let (missing, missing_stream) = builder.new_output();
     let (facts, fact_stream) = builder.new_output();
+    let (failures, failure_stream) = builder.new_output();
     let (tested, tested_stream) = builder.new_output();
     let (running, running_stream) = builder.new_output();
     let (changes, change_stream) = builder.new_output();
@@ -158,24 +167,30 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
     let mut held = Port::<Held>::from(held);
     let (mut rows, mut missing) = (Port::<RowChange>::from(rows), Port::<RowChange>::from(missing));
     let (mut facts, mut running) = (Port::<AttemptFact>::from(facts), Port::<Running>::from(running));
-    let mut tested = Port::<Tested>::from(tested);
+    let (mut failures, mut tested) = (Port::<AttemptFact>::from(failures), Port::<Tested>::from(tested));
     let (mut changes, mut refusals) = (Port::<Change>::from(changes), Port::<Arc<Refusal>>::from(refusals));
     builder.build(move |_capabilities| {
         move |_frontiers| {
             let (mut rows, mut missing) = (rows.activate(), missing.activate());
             let (mut facts, mut running, mut tested) = (facts.activate(), running.activate(), tested.activate());
+            let mut failures = failures.activate();
             let (mut changes, mut refusals, mut held) = (changes.activate(), refusals.activate(), held.activate());
             input.for_each(|capability, data| {
                 let (mut rows, mut missing) = (rows.session(&capability), missing.session(&capability));
                 let (mut facts, mut running) = (facts.session(&capability), running.session(&capability));
-                let mut tested = tested.session(&capability);
+                let (mut failures, mut tested) = (failures.session(&capability), tested.session(&capability));
                 let (mut changes, mut refusals) = (changes.session(&capability), refusals.session(&capability));
                 let mut held = held.session(&capability);
                 for (output, time, diff) in data.drain(..) {
                     match output {
                         ResultOutput::Row(row) => rows.give((row, time, diff)),
                         ResultOutput::Missing(row) => missing.give((row, time, diff)),
-                        ResultOutput::Fact(fact) => facts.give((fact, time, diff)),
+                        ResultOutput::Fact(fact) => {
+                            if fact.failure.is_some() {
+                                failures.give((fact.clone(), time, diff));
+                            }
+                            facts.give((fact, time, diff));
+                        }
                         ResultOutput::Tested(test) => tested.give((test, time, diff)),
                         ResultOutput::Running(test) => running.give((test, time, diff)),
                         ResultOutput::Change(change) => changes.give((change, time, diff)),
@@ -190,6 +205,7 @@ fn split(output: Collection<'_, ResultOutput>) -> ResultStreams<'_> {
         rows: row_stream,
         missing: missing_stream,
         facts: fact_stream,
+        failures: failure_stream,
         tested: tested_stream,
         running: running_stream,
         changes: change_stream,

@@ -17,22 +17,20 @@ mod life;
 pub mod silence;
 mod streams;
 
-use crate::budget::{Leave, Order};
+use crate::budget::{self, Leave, Order};
 use crate::config::Config;
 use crate::departed::Departed;
 use crate::facts::{Phase, PhaseChange, RowChange};
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::notes::Note;
 use life::Life;
 use serde::{Deserialize, Serialize};
-use silence::Silence;
+use silence::{Pause, Silence, by_worker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::row::RowWriter;
 
@@ -89,39 +87,32 @@ pub enum RunOutput {
 }
 
 /// What goes in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum RunInput {
     Note(Note),
     /// The row budget lets the run go.
     Leave(Leave),
-    Silence {
-        paused: bool,
-        peer: u64,
-    },
+    /// Whether timers stand still from now on.
+    Silence(bool),
 }
 
-/// Runs the lives, distributed by run. `silence` says on one worker when timers stand still, `orders` who leaves early.
+/// Runs the lives, distributed by run. `silence` says when timers stand still, `orders` who leaves early.
 pub fn live<'s>(
     config: &Config,
     notes: Collection<'s, Note>,
-    silence: Collection<'s, bool>,
+    silence: Collection<'s, Pause>,
     orders: Collection<'s, Order>,
 ) -> Collection<'s, RunOutput> {
-    let peers = notes.scope().peers() as u64;
-    let notes = notes.map(|(note, time, diff)| (RunInput::Note(note), time, diff));
-    let silence = silence.flat_map(move |(paused, time, diff)| {
-        (0..peers).map(move |peer| (RunInput::Silence { paused, peer }, time, diff))
-    });
-    let leaves = orders.flat_map(|(order, time, diff)| match order {
-        Order::Leave(leave) => Some((RunInput::Leave(leave), time, diff)),
-        Order::Room(_) => None,
-    });
-    let pact = Exchange::new(|(input, _, _): &(RunInput, u64, i64)| match input {
-        RunInput::Leave(leave) => leave.run.route(),
-        RunInput::Note(note) => note.run().route(),
-        RunInput::Silence { peer, .. } => *peer,
-    });
-    keyed("Runs", notes.concat(silence).concat(leaves), pact, config.until, Runs::new(config, peers))
+    let scope = notes.scope();
+    let by_run = Exchange::new(|(note, _, _): &(Note, u64, i64)| note.run().route());
+    Inlets::new("Runs", scope)
+        .add(notes, by_run, |note| Some(RunInput::Note(note)))
+        .add(silence, by_worker(), |said| Some(RunInput::Silence(said.paused)))
+        .add(orders, budget::by_worker(), |order| match order {
+            Order::Leave(leave) => Some(RunInput::Leave(leave)),
+            Order::Room(_) => None,
+        })
+        .keyed(config.until, Runs::new(config, scope.peers() as u64))
 }
 
 struct Runs {
@@ -225,7 +216,7 @@ impl Machine for Runs {
                 RunInput::Note(Note::Said(note)) => notes.push(note),
                 RunInput::Note(Note::Missing { run, stream, missing }) => torn.push((run, stream, missing)),
                 RunInput::Leave(leave) => leaves.push(leave),
-                RunInput::Silence { paused, .. } => self.silence.set(now, paused),
+                RunInput::Silence(paused) => self.silence.set(now, paused),
             }
         }
         let mut touched = self.due(now, was_paused && !self.silence.paused());

@@ -3,7 +3,32 @@
 //! Contract: [`Silence::set`] is called at the tick at which it stops or goes on; [`Silence::at`] gives the clock's value
 //! at a tick at or after the last change. Both come from the bindings, so a recovery computes the same.
 
+use crate::keyed::{Collection, Updates};
 use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract};
+use timely::dataflow::operators::vec::Map as _;
+
+/// Whether the clock stands still from a tick on, for one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Whether it does.
+    pub paused: bool,
+    /// The worker that is told: how a broadcast is routed.
+    pub peer: u64,
+}
+
+/// What is said on one worker, for all of them.
+#[must_use]
+pub fn everywhere(said: Collection<'_, bool>) -> Collection<'_, Pause> {
+    let peers = said.scope().peers() as u64;
+    said.flat_map(move |(paused, time, diff)| (0..peers).map(move |peer| (Pause { paused, peer }, time, diff)))
+}
+
+/// Distributes it to the workers that are told.
+#[must_use]
+pub fn by_worker() -> impl ParallelizationContract<u64, Updates<Pause>> {
+    Exchange::new(|(pause, _, _): &(Pause, u64, i64)| pause.peer)
+}
 
 /// A clock that can stand still.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,17 +26,16 @@ use crate::control::Rule;
 use crate::facts::{RowChange, Rows};
 use crate::fork::fork;
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
-use crate::runs::silence::Silence;
+use crate::runs::silence::{Pause, Silence, by_worker};
 use crate::window::Agenda;
 use rules::Rules;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat as _, Concatenate as _};
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concatenate as _;
 use watch::{Look, Moment, Standing};
 use weir_schemas::control::{ControlKind, ControlRecord, WATCHABLE};
 use weir_schemas::id::Id;
@@ -55,11 +54,12 @@ pub struct Watched {
     change: RowChange,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum Input {
     Row(Watched),
     Rule(Rule),
-    Silence { paused: bool, peer: u64 },
+    /// Whether the silent clock stands still from now on.
+    Silence(bool),
 }
 
 /// The row changes that alerts look at.
@@ -87,7 +87,7 @@ impl<'s> Taps<'s> {
     }
 }
 
-/// The view's rows. `silence` says on one worker when the silent clock stops and goes on.
+/// The view's rows. `rules`: on the worker that is told; `silence` says when the silent clock stops and goes on.
 ///
 /// # Panics
 /// When one of the views that can be looked at was not tapped.
@@ -95,23 +95,17 @@ pub fn render<'s>(
     cx: &Context<'s>,
     taps: Taps<'s>,
     rules: Collection<'s, Rule>,
-    silence: Collection<'s, bool>,
+    silence: Collection<'s, Pause>,
 ) -> Rows<'s> {
     assert!(WATCHABLE.iter().all(|view| taps.views.contains(view)), "all of {WATCHABLE:?} are looked at");
-    let peers = cx.scope.peers() as u64;
-    let rows = cx.scope.concatenate(taps.rows).map(|(row, time, diff)| (Input::Row(row), time, diff));
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        (rule.record.change.kind() == ControlKind::Alert).then_some((Input::Rule(rule), time, diff))
-    });
-    let silence = silence.flat_map(move |(paused, time, diff)| {
-        (0..peers).map(move |peer| (Input::Silence { paused, peer }, time, diff))
-    });
-    let by_row = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
-        Input::Row(row) => row.id.route(),
-        Input::Rule(rule) => rule.peer,
-        Input::Silence { peer, .. } => *peer,
-    });
-    keyed("Alerts", rows.concat(rules).concat(silence), by_row, cx.config.until, Alerts::default())
+    // One union: so many exchanges would be dearer than it is.
+    let rows = cx.scope.concatenate(taps.rows);
+    let by_row = Exchange::new(|(row, _, _): &(Watched, u64, i64)| row.id.route());
+    Inlets::new("Alerts", cx.scope)
+        .add(rows, by_row, |row| Some(Input::Row(row)))
+        .add(rules, Pipeline, |rule| (rule.record.change.kind() == ControlKind::Alert).then_some(Input::Rule(rule)))
+        .add(silence, by_worker(), |said| Some(Input::Silence(said.paused)))
+        .keyed(cx.config.until, Alerts::default())
 }
 
 /// A row that is looked at.
@@ -293,7 +287,7 @@ impl Machine for Alerts {
             match input {
                 Input::Row(row) => rows.push((row, diff)),
                 Input::Rule(rule) => rules.push((rule, diff)),
-                Input::Silence { paused, .. } => self.silence.set(step.now(), paused),
+                Input::Silence(paused) => self.silence.set(step.now(), paused),
             }
         }
         for id in self.looks.due(step.now()) {

@@ -20,20 +20,19 @@ pub mod files;
 pub mod summary;
 pub mod trend;
 
-use crate::budget::{Held, Kind, Order, rooms};
+use crate::budget::{self, Held, Kind, Order};
 use crate::context::Context;
 use crate::control::Rule;
-use crate::facts::{PhaseChange, RowChange, Rows};
-use crate::fork::fork;
+use crate::facts::{Phase, PhaseChange, RowChange, Rows};
+use crate::fork::Forks;
 use crate::input::{Event, Input};
-use crate::keyed::{Collection, keyed};
-use crate::runs::{RunFacts, RunOutput};
-use files::{FileInput, FileOutput, Files};
+use crate::keyed::{Collection, Inlets, keyed};
+use crate::runs::RunFacts;
+use files::{Delta, FileInput, FileOutput, Files, Piece};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use summary::{Summaries, SummaryInput};
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;
 use trend::Trends;
 use weir_schemas::control::ControlChange;
@@ -86,53 +85,55 @@ pub struct CoverageStreams<'s> {
     pub held: Collection<'s, Held>,
 }
 
-/// The rows of both views. `events`: those of [`event_of_coverage`], and withdrawals by event id that count.
+/// The rows of both views. `events`: those of [`event_of_coverage`], and withdrawals by event id that count; `phases` and `rules`: on
+/// the worker that is told.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
-    lives: Collection<'s, RunOutput>,
+    facts: Collection<'s, Arc<RunFacts>>,
     rules: Collection<'s, Rule>,
     orders: Collection<'s, Order>,
 ) -> CoverageStreams<'s> {
     let until = cx.config.until;
-    let peers = events.scope().peers() as u64;
-    let incidents = rules.flat_map(|(rule, time, diff)| {
-        matches!(rule.record.change, ControlChange::Incident(_)).then_some((rule, time, diff))
+    let peers = cx.scope.peers() as u64;
+    let pieces = events.clone().flat_map(move |(event, time, diff)| {
+        Piece::of(&event, peers).into_iter().map(move |piece| (piece, time, diff))
     });
-
-    let said = events.clone().flat_map(move |(event, time, diff)| {
-        FileInput::of(&event, peers).into_iter().map(move |input| (input, time, diff))
-    });
-    let phases = phases.map(|(change, time, diff)| (FileInput::Phase(change), time, diff));
-    let of_files = incidents.clone().map(|(rule, time, diff)| (FileInput::Rule(rule), time, diff));
-    let by_file = Exchange::new(|(input, _, _): &(FileInput, u64, i64)| input.route());
-    let rooms = rooms(orders, Kind::File).map(|(room, time, diff)| (FileInput::Room(room), time, diff));
-    let inputs = said.concat(phases).concat(of_files).concat(rooms);
-    let told = keyed("Coverage", inputs, by_file, until, Files::new(Arc::clone(&cx.config)));
-    let (told, held) = fork("HeldFiles", told, |output| match output {
+    let by_file = Exchange::new(|(piece, _, _): &(Piece, u64, i64)| piece.route());
+    let told = Inlets::new("Coverage", cx.scope)
+        .add(pieces, by_file, |piece| Some(FileInput::Piece(piece)))
+        .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(FileInput::Evicted(change.run)))
+        .add(rules.clone(), Pipeline, |rule| incident(&rule).then_some(FileInput::Rule(rule)))
+        .add(orders, budget::by_worker(), |order| order.room(Kind::File).map(FileInput::Room))
+        .keyed(until, Files::new(Arc::clone(&cx.config)));
+    let mut kinds = Forks::new("CoverageKinds", told);
+    let held = kinds.tap(|output| match output {
         FileOutput::Held(held) => Some(held.clone()),
         FileOutput::Row(_) | FileOutput::Delta(_) => None,
     });
-    let (told, deltas) = fork("CoverageDeltas", told, |output| match output {
-        FileOutput::Delta(delta) => Some(SummaryInput::Delta(delta.clone())),
+    let deltas = kinds.tap(|output| match output {
+        FileOutput::Delta(delta) => Some(delta.clone()),
         FileOutput::Row(_) | FileOutput::Held(_) => None,
     });
-    let rows = told.flat_map(|(output, time, diff)| match output {
-        FileOutput::Row(row) => Some((row, time, diff)),
+    let rows = kinds.rest(|output| match output {
+        FileOutput::Row(row) => Some(row),
         FileOutput::Delta(_) | FileOutput::Held(_) => None,
     });
 
-    let notes = events.map(|(event, time, diff)| (SummaryInput::Event(event), time, diff));
-    let facts = lives.flat_map(|(output, time, diff)| match output {
-        RunOutput::Facts(facts) => Some((SummaryInput::Facts(facts), time, diff)),
-        RunOutput::Phase(_) | RunOutput::Missing(_) => None,
-    });
-    let of_runs = incidents.map(|(rule, time, diff)| (SummaryInput::Rule(rule), time, diff));
-    let by_run = Exchange::new(|(input, _, _): &(SummaryInput, u64, i64)| input.route());
-    let inputs = deltas.concat(notes).concat(facts).concat(of_runs);
-    let summaries = keyed("CoverageSummary", inputs, by_run, until, Summaries::new(Arc::clone(&cx.config)));
+    let summaries = Inlets::new("CoverageSummary", cx.scope)
+        .add(deltas, Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.run.route()), |delta| {
+            Some(SummaryInput::Delta(delta))
+        })
+        .add(events, Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| event.run().route()), |event| {
+            Some(SummaryInput::Event(event))
+        })
+        .add(facts, Exchange::new(|(facts, _, _): &(Arc<RunFacts>, u64, i64)| facts.run.route()), |facts| {
+            Some(SummaryInput::Facts(facts))
+        })
+        .add(rules, Pipeline, |rule| incident(&rule).then_some(SummaryInput::Rule(rule)))
+        .keyed(until, Summaries::new(Arc::clone(&cx.config)));
 
     let by_project =
         Exchange::new(|(summary, _, _): &(summary::Summary, u64, i64)| Id::of(&["project", &summary.project]).route());
@@ -141,7 +142,11 @@ pub fn render<'s>(
     CoverageStreams { rows, summaries: summary_rows, held }
 }
 
+fn incident(rule: &Rule) -> bool {
+    matches!(rule.record.change, ControlChange::Incident(_))
+}
+
 /// Whether the run's facts say that it has left.
 fn left(facts: &RunFacts) -> bool {
-    facts.phase == crate::facts::Phase::Evicted
+    facts.phase == Phase::Evicted
 }

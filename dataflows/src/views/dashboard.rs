@@ -18,12 +18,11 @@ use crate::context::Context;
 use crate::facts::{RowChange, Rows};
 use crate::fork::fork;
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
 use crate::map::Map;
 use crate::views::live_metrics::delta::project_scope;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Concatenate as _;
 use weir_schemas::id::Id;
 use weir_schemas::row::{RATIO_UNIT, Row, RowWriter};
 use weir_schemas::update::Cause;
@@ -156,8 +155,9 @@ impl<'s> Taps<'s> {
 /// The view's rows.
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, taps: Taps<'s>) -> Rows<'s> {
-    let said = cx.scope.concatenate(taps.0);
-    let parts = keyed("DashboardLocal", said, Pipeline, cx.config.until, LocalTiles::default());
+    let said = Inlets::new("DashboardLocal", cx.scope);
+    let said = taps.0.into_iter().fold(said, |inlets, said| inlets.add(said, Pipeline, Some));
+    let parts = said.keyed(cx.config.until, LocalTiles::default());
     let owner = Exchange::new(|(part, _, _): &(Part, u64, i64)| project_scope(&part.project).route());
     keyed("Dashboard", parts, owner, cx.config.until, Tiles::default())
 }

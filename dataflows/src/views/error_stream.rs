@@ -21,14 +21,12 @@ use crate::dry_run::{Answer, Question};
 use crate::facts::{AttemptFact, Failure, RowChange, Rows};
 use crate::fingerprint::rules::Unmade;
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed_asked};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::views::live_metrics::local::project_scope;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat as _;
-use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use weir_schemas::control::ControlChange;
 use weir_schemas::event::Severity;
 use weir_schemas::id::Id;
@@ -40,13 +38,13 @@ mod asked;
 
 const HOUR_MS: u64 = 3_600_000;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum Input {
     Fact(AttemptFact),
     Rule(Rule),
 }
 
-/// The view's rows, from attempts that failed, and what mask rules that are asked about would make of these errors.
+/// The view's rows, from attempts that failed and rules on the worker that is told, and what mask rules that are asked about would make of these errors.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,
@@ -54,17 +52,15 @@ pub fn render<'s>(
     rules: Collection<'s, Rule>,
     questions: Collection<'s, Question>,
 ) -> (Rows<'s>, Collection<'s, Answer>) {
-    let failures = failures.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
-        ours.then_some((Input::Rule(rule), time, diff))
-    });
-    let by_project = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
-        Input::Fact(fact) => project_scope(&fact.names.project).route(),
-        Input::Rule(rule) => rule.peer,
-    });
-    let (input, errors) = (failures.concat(rules), Errors::new(Arc::clone(&cx.config)));
-    keyed_asked("ErrorStream", (input, by_project), (questions, ERROR_STREAM.cadence_ms), cx.config.until, errors)
+    let by_project = Exchange::new(|(fact, _, _): &(AttemptFact, u64, i64)| project_scope(&fact.names.project).route());
+    let (questions, errors) = ((questions, ERROR_STREAM.cadence_ms), Errors::new(Arc::clone(&cx.config)));
+    Inlets::new("ErrorStream", cx.scope)
+        .add(failures, by_project, |fact| Some(Input::Fact(fact)))
+        .add(rules, Pipeline, |rule| {
+            let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
+            ours.then_some(Input::Rule(rule))
+        })
+        .keyed_asked(questions, cx.config.until, errors)
 }
 
 /// An error's place in the order of its project: event time, stream, event.

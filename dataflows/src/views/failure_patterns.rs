@@ -27,7 +27,7 @@ mod shared;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::{AttemptFact, Failure, RowChange, Rows};
-use crate::keyed::{Collection, keyed};
+use crate::keyed::{Collection, Inlets, keyed};
 use crate::top_k::{Ranked, TopK};
 use crate::views::live_metrics::local::project_scope;
 use pattern::{Candidate, Occurrence, PatternOutput, Patterns};
@@ -47,18 +47,19 @@ pub const OTHER: Id = Id(u128::MAX);
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> Rows<'s> {
     let Config { until, failure_patterns: shown, .. } = *cx.config;
-    let failures = facts.flat_map(|(fact, time, diff)| occurrence(fact).map(|occurrence| (occurrence, time, diff)));
-    let by_bucket = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route(occurrence.group()));
-    let patterns = Patterns::new(Arc::clone(&cx.config), share(&cx.config));
-    let (patterns, overflow) =
-        keyed("FailurePatterns", failures, by_bucket, until, patterns).ok_err(|(output, time, diff)| match output {
+    let by_bucket = Exchange::new(|(fact, _, _): &(AttemptFact, u64, i64)| owner(fact));
+    let (patterns, overflow) = Inlets::new("FailurePatterns", cx.scope)
+        .add(facts, by_bucket, occurrence)
+        .keyed(until, Patterns::new(Arc::clone(&cx.config), share(&cx.config)))
+        .ok_err(|(output, time, diff)| match output {
             PatternOutput::Ranked(ranked) => Ok((ranked, time, diff)),
             PatternOutput::Overflow(occurrence) => Err((other(occurrence), time, diff)),
         });
-    let first = keyed("FailurePatternsBuckets", patterns, Pipeline, until, TopK::<Candidate>::new(shown))
-        .map(|(ranked, time, diff)| (Ranked { group: (ranked.group.0, 0), ..ranked }, time, diff));
-    let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Candidate>, u64, i64)| route(ranked.group));
-    let first = keyed("FailurePatternsTop", first, by_project, until, TopK::new(shown));
+    let first = keyed("FailurePatternsBuckets", patterns, Pipeline, until, TopK::<Candidate>::new(shown));
+    let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Candidate>, u64, i64)| route((ranked.group.0, 0)));
+    let first = Inlets::new("FailurePatternsTop", cx.scope)
+        .add(first, by_project, |ranked| Some(Ranked { group: (ranked.group.0, 0), ..ranked }))
+        .keyed(until, TopK::new(shown));
     let by_project = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route((occurrence.project, 0)));
     let others = Patterns::new(Arc::clone(&cx.config), 1);
     let others = keyed("FailurePatternsOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {
@@ -87,6 +88,12 @@ fn other(occurrence: Occurrence) -> Occurrence {
 
 fn route((project, bucket): (Id, u32)) -> u64 {
     project.route().wrapping_add(u64::from(bucket))
+}
+
+/// The worker of the pattern that a fact belongs to.
+fn owner(fact: &AttemptFact) -> u64 {
+    let group = |failure: &Arc<Failure>| (project_scope(&fact.names.project), pattern::bucket(failure.fingerprint));
+    fact.failure.as_ref().map_or(0, |failure| route(group(failure)))
 }
 
 /// The failure that a fact tells of.

@@ -32,22 +32,21 @@ use crate::context::Context;
 use crate::control::Rule;
 use crate::dry_run::{Answer, Question};
 use crate::facts::{AttemptFact, Phase, PhaseChange, RowChange, Rows, Tested};
-use crate::fork::fork;
-use crate::keyed::{Collection, keyed, keyed_asked};
+use crate::fork::Forks;
+use crate::keyed::{Collection, Inlets, keyed};
 use crate::views::live_metrics::delta::project_scope;
 use guard::GuardChange;
 use rings::Rings;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat as _, Exchange as _};
+use timely::dataflow::operators::Concat as _;
 use unjudged::{TurnedAway, Unjudged};
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
 use weir_schemas::view::FLAKY_TESTS;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum Input {
     Fact(AttemptFact),
     Rule(Rule),
@@ -68,9 +67,9 @@ pub struct Of<'s> {
     pub facts: Collection<'s, AttemptFact>,
     /// Tests as they finish, for the guard.
     pub tested: Collection<'s, Tested>,
-    /// Phases of runs.
+    /// Phases of runs, on the worker that is told.
     pub phases: Collection<'s, PhaseChange>,
-    /// Flaky rules and incidents.
+    /// Rules, on the worker that is told; of them, flaky rules and incidents count.
     pub rules: Collection<'s, Rule>,
 }
 
@@ -82,30 +81,25 @@ pub fn render<'s>(
     questions: Collection<'s, Question>,
 ) -> (Rows<'s>, Collection<'s, Answer>) {
     let Of { facts, tested, phases, rules } = of;
-    let guards = guard::guards(&cx.config, tested, phases.clone())
-        .exchange(|(change, _, _): &(GuardChange, u64, i64)| change.peer)
-        .map(|(change, time, diff)| (Input::Guard(change), time, diff));
-    let evicted =
-        phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer).flat_map(|(change, time, diff)| {
-            (change.phase == Phase::Evicted).then_some((Input::Evicted(change.run), time, diff))
-        });
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Flaky(_)).then_some((
-            Input::Rule(rule),
-            time,
-            diff,
-        ))
-    });
-    let input = facts.map(|(fact, time, diff)| (Input::Fact(fact), time, diff));
-    let input = input.concat(guards).concat(evicted).concat(rules);
+    let guards = guard::guards(&cx.config, tested, phases.clone());
+    let by_worker = Exchange::new(|(change, _, _): &(GuardChange, u64, i64)| change.peer);
     let (questions, rings) = ((questions, FLAKY_TESTS.cadence_ms), Rings::new(Arc::clone(&cx.config)));
-    let (told, answers) = keyed_asked("FlakyTests", (input, Pipeline), questions, cx.config.until, rings);
-    let (told, turned_away) = fork("FlakyTurnedAway", told, |output| match output {
+    let (told, answers) = Inlets::new("FlakyTests", cx.scope)
+        .add(facts, Pipeline, |fact| Some(Input::Fact(fact)))
+        .add(guards, by_worker, |change| Some(Input::Guard(change)))
+        .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(Input::Evicted(change.run)))
+        .add(rules, Pipeline, |rule| {
+            let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Flaky(_));
+            ours.then_some(Input::Rule(rule))
+        })
+        .keyed_asked(questions, cx.config.until, rings);
+    let mut kinds = Forks::new("FlakyKinds", told);
+    let turned_away = kinds.tap(|output| match output {
         Output::TurnedAway(turned_away) => Some(turned_away.clone()),
         Output::Row(_) => None,
     });
-    let rows = told.flat_map(|(output, time, diff)| match output {
-        Output::Row(row) => Some((row, time, diff)),
+    let rows = kinds.rest(|output| match output {
+        Output::Row(row) => Some(row),
         Output::TurnedAway(_) => None,
     });
     let by_project =

@@ -35,8 +35,8 @@ mod trend;
 
 use crate::context::Context;
 use crate::facts::{AttemptFact, Awaited, Late, Rows, Running};
-use crate::fork::fork;
-use crate::keyed::{Collection, keyed};
+use crate::fork::Forks;
+use crate::keyed::{Collection, Inlets};
 use crate::views::performance;
 use crate::views::performance::measures::Measurement;
 use crate::window::Window;
@@ -45,8 +45,6 @@ use gauges::{Covered, Gauge, LocalGauges};
 use local::{Attempt, LocalPanes};
 use scopes::Scopes;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat, OkErr};
 
 /// The view's windows, each inside the next.
 pub const WINDOWS: [Window; 3] = [Window::of(60_000), Window::of(600_000), Window::of(3_600_000)];
@@ -84,25 +82,24 @@ pub fn render<'s>(
 ) -> (Rows<'s>, Collection<'s, Late>, Collection<'s, performance::content::Delta>) {
     let until = cx.config.until;
     let Sources { facts, slow, measured, running, awaited, covered } = sources;
-    let facts = facts.map(|(fact, time, diff)| (Attempt::Ended(fact), time, diff));
-    let facts = facts.concat(slow.map(|(fact, time, diff)| (Attempt::Slow(fact), time, diff)));
-    let facts = facts.concat(measured.map(|(measured, time, diff)| (Attempt::Measured(measured), time, diff)));
-    let (panes, late) = keyed("LiveMetricsPanes", facts, Pipeline, until, LocalPanes::default()).ok_err(split);
-    let (panes, suites) = fork("PanesOfSuites", panes, performance::content::Delta::of_suite);
-    let running = running.map(|(running, time, diff)| (Gauge::Running(running), time, diff));
-    let awaited = awaited.map(|(awaited, time, diff)| (Gauge::Awaited(awaited), time, diff));
-    let covered = covered.map(|(covered, time, diff)| (Gauge::Covered(covered), time, diff));
-    let gauges = running.concat(awaited).concat(covered);
-    let gauges = keyed("LiveMetricsGauges", gauges, Pipeline, until, LocalGauges::default());
-    let owner = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.scope.route());
-    (keyed("LiveMetrics", panes.concat(gauges), owner, until, Scopes::default()), late, suites)
-}
-
-type Update<D> = (D, u64, i64);
-
-fn split((datum, time, diff): Update<Result<Delta, Late>>) -> Result<Update<Delta>, Update<Late>> {
-    match datum {
-        Ok(delta) => Ok((delta, time, diff)),
-        Err(late) => Err((late, time, diff)),
-    }
+    let told = Inlets::new("LiveMetricsPanes", cx.scope)
+        .add(facts, Pipeline, |fact| Some(Attempt::Ended(fact)))
+        .add(slow, Pipeline, |fact| Some(Attempt::Slow(fact)))
+        .add(measured, Pipeline, |measured| Some(Attempt::Measured(measured)))
+        .keyed(until, LocalPanes::default());
+    let mut kinds = Forks::new("PanesOfSuites", told);
+    let late = kinds.tap(|told| told.as_ref().err().cloned());
+    let suites = kinds.tap(|told| told.as_ref().ok().and_then(performance::content::Delta::of_suite));
+    let panes = kinds.rest(Result::ok);
+    let gauges = Inlets::new("LiveMetricsGauges", cx.scope)
+        .add(running, Pipeline, |running| Some(Gauge::Running(running)))
+        .add(awaited, Pipeline, |awaited| Some(Gauge::Awaited(awaited)))
+        .add(covered, Pipeline, |covered| Some(Gauge::Covered(covered)))
+        .keyed(until, LocalGauges::default());
+    let owner = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.scope.route());
+    let rows = Inlets::new("LiveMetrics", cx.scope)
+        .add(panes, owner(), Some)
+        .add(gauges, owner(), Some)
+        .keyed(until, Scopes::default());
+    (rows, late, suites)
 }

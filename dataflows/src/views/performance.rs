@@ -26,7 +26,7 @@ pub mod scope;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::Rows;
-use crate::keyed::{Collection, keyed};
+use crate::keyed::{Collection, Inlets, keyed};
 use crate::window::Window;
 use content::Delta;
 use feed::{Feed, FeedOutput};
@@ -54,15 +54,15 @@ const BUCKETS: u128 = 256;
 pub fn render<'s>(cx: &Context<'s>, suites: Collection<'s, Delta>, measured: Collection<'s, Measurement>) -> Rows<'s> {
     let until = cx.config.until;
     let measured = keyed("PerformanceLocal", measured, Pipeline, until, LocalMeasures::default());
-    let by_bucket = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
-    let feed = Feed::new(Arc::clone(&cx.config), share(&cx.config));
-    let (rows, overflow) = keyed("Performance", suites.concat(measured), by_bucket, until, feed).ok_err(
-        |(output, time, diff)| match output {
+    let by_bucket = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
+    let (rows, overflow) = Inlets::new("Performance", cx.scope)
+        .add(suites, by_bucket(), Some)
+        .add(measured, by_bucket(), Some)
+        .keyed(until, Feed::new(Arc::clone(&cx.config), share(&cx.config)))
+        .ok_err(|(output, time, diff)| match output {
             FeedOutput::Row(row) => Ok((row, time, diff)),
-            FeedOutput::Overflow(delta) => Err((delta, time, diff)),
-        },
-    );
-    let overflow = overflow.map(|(delta, time, diff)| (delta.without_name(), time, diff));
+            FeedOutput::Overflow(delta) => Err((delta.without_name(), time, diff)),
+        });
     let by_project = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let others = Feed::new(Arc::clone(&cx.config), 1);
     let others = keyed("PerformanceOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {

@@ -18,14 +18,12 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::facts::{Late, RowChange, Rows};
 use crate::input::{Position, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::update::Cause;
 use weir_schemas::view::REJECTS;
@@ -34,10 +32,10 @@ use weir_schemas::view::REJECTS;
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, refusals: Collection<'s, Arc<Refusal>>, late: Collection<'s, Late>) -> Rows<'s> {
     let until = cx.config.until;
-    let refusals = refusals.map(|(refusal, time, diff)| (Rejected::Refusal(refusal), time, diff));
-    let late = late.map(|(late, time, diff)| (Rejected::Late(late), time, diff));
-    let local = LocalRejects { limit: cx.config.rejects, ..LocalRejects::default() };
-    let local = keyed("RejectsLocal", refusals.concat(late), Pipeline, until, local);
+    let local = Inlets::new("RejectsLocal", cx.scope)
+        .add(refusals, Pipeline, |refusal| Some(Rejected::Refusal(refusal)))
+        .add(late, Pipeline, |late| Some(Rejected::Late(late)))
+        .keyed(until, LocalRejects { limit: cx.config.rejects, ..LocalRejects::default() });
     let one = Exchange::new(|_: &(Local, u64, i64)| 0);
     keyed("Rejects", local, one, until, Rejects::new(Arc::clone(&cx.config)))
 }

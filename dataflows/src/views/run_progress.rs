@@ -10,11 +10,11 @@
 
 use crate::config::Config;
 use crate::facts::{Awaited, AwaitedKind, Phase, RowChange, Rows};
-use crate::fork::fork;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::fork::Forks;
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::run_failures::OfRun;
-use crate::runs::{RunFacts, RunOutput};
+use crate::runs::RunFacts;
 use crate::sums::{ByWorker, Counts, Part};
 use crate::views::missing;
 use crate::views::user_activity::{Ended, Ending, RunOfUser};
@@ -22,8 +22,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
 use weir_schemas::timestamp::TIMESTAMP_MS_MAX;
@@ -55,7 +53,7 @@ enum RunProgressOutput {
     OfUser(Arc<RunOfUser>),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum RunProgressInput {
     Facts(Arc<RunFacts>),
     Part(Part),
@@ -63,39 +61,36 @@ enum RunProgressInput {
     Failure(OfRun),
 }
 
-/// Renders the view from the lives of runs and the parts of whole runs, distributed by run.
+/// Renders the view from the facts of runs and the parts of whole runs, distributed by run.
 pub fn render<'s>(
     config: &Config,
-    lives: Collection<'s, RunOutput>,
+    facts: Collection<'s, Arc<RunFacts>>,
     parts: Collection<'s, Part>,
     failures: Collection<'s, OfRun>,
 ) -> RunProgressStreams<'s> {
-    let facts = lives.flat_map(|(output, time, diff)| match output {
-        RunOutput::Facts(facts) => Some((RunProgressInput::Facts(facts), time, diff)),
-        RunOutput::Phase(_) | RunOutput::Missing(_) => None,
-    });
-    let parts = parts.map(|(part, time, diff)| (RunProgressInput::Part(part), time, diff));
-    let failures = failures.map(|(failure, time, diff)| (RunProgressInput::Failure(failure), time, diff));
-    let pact = Exchange::new(|(input, _, _): &(RunProgressInput, u64, i64)| match input {
-        RunProgressInput::Facts(facts) => facts.run.route(),
-        RunProgressInput::Part(part) => part.names.run_id.route(),
-        RunProgressInput::Failure(failure) => failure.run.route(),
-    });
-    let told = keyed("RunProgress", facts.concat(parts).concat(failures), pact, config.until, Progress::default());
-    let (told, of_users) = fork("RunsOfUsers", told, |output| match output {
+    let of_facts = Exchange::new(|(facts, _, _): &(Arc<RunFacts>, u64, i64)| facts.run.route());
+    let of_part = Exchange::new(|(part, _, _): &(Part, u64, i64)| part.names.run_id.route());
+    let of_failure = Exchange::new(|(failure, _, _): &(OfRun, u64, i64)| failure.run.route());
+    let told = Inlets::new("RunProgress", facts.scope())
+        .add(facts, of_facts, |facts| Some(RunProgressInput::Facts(facts)))
+        .add(parts, of_part, |part| Some(RunProgressInput::Part(part)))
+        .add(failures, of_failure, |failure| Some(RunProgressInput::Failure(failure)))
+        .keyed(config.until, Progress::default());
+    let mut kinds = Forks::new("RunProgressKinds", told);
+    let of_users = kinds.tap(|output| match output {
         RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
         _ => None,
     });
-    let (told, awaited) = fork("Awaited", told, |output| match output {
+    let awaited = kinds.tap(|output| match output {
         RunProgressOutput::Awaited(awaited) => Some(awaited.clone()),
         _ => None,
     });
-    let (told, missing) = fork("MissingOfRuns", told, |output| match output {
+    let missing = kinds.tap(|output| match output {
         RunProgressOutput::Missing(row) => Some(row.clone()),
         _ => None,
     });
-    let rows = told.flat_map(|(output, time, diff)| match output {
-        RunProgressOutput::Row(row) => Some((row, time, diff)),
+    let rows = kinds.rest(|output| match output {
+        RunProgressOutput::Row(row) => Some(row),
         _ => None,
     });
     RunProgressStreams { rows, missing, awaited, of_users }

@@ -11,21 +11,19 @@
 //! # Cost
 //! O(workers + streams of the suite) a touched suite and tick; a row a touched suite and cadence point.
 
-use crate::budget::{Full, Grown, Held, Kind, Order, Room, Untold, rooms};
+use crate::budget::{self, Full, Grown, Held, Kind, Order, Room, Untold};
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange, RowChange, Rows};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::input::{Event, Input, Names, Text};
-use crate::keyed::{Collection, Machine, Step, keyed, reuse};
+use crate::keyed::{Collection, Inlets, Machine, Step, reuse};
 use crate::map::Map;
 use crate::sums::{ByWorker, Counts, Latest, Part};
 use crate::views::missing;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use weir_schemas::event::EventType;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
@@ -43,7 +41,7 @@ enum SuiteOutput {
     Held(Held),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum SuiteInput {
     Part(Part),
     Event(Arc<Event>),
@@ -72,7 +70,8 @@ pub struct SuiteStreams<'s> {
     pub held: Collection<'s, Held>,
 }
 
-/// Renders the view from the parts and the begins and ends of suites, distributed by (run, suite).
+/// Renders the view from the parts, which are of suites, and the begins and ends of these, distributed by (run, suite). `phases`: on the
+/// worker that is told.
 pub fn render<'s>(
     config: &Config,
     parts: Collection<'s, Part>,
@@ -80,28 +79,26 @@ pub fn render<'s>(
     phases: Collection<'s, PhaseChange>,
     orders: Collection<'s, Order>,
 ) -> SuiteStreams<'s> {
-    let parts = parts.flat_map(|(part, time, diff)| part.of_suite.then_some((SuiteInput::Part(part), time, diff)));
-    let events = events.map(|(event, time, diff)| (SuiteInput::Event(event), time, diff));
-    let phases = phases.map(|(change, time, diff)| (SuiteInput::Phase(change), time, diff));
-    let pact = Exchange::new(|(input, _, _): &(SuiteInput, u64, i64)| match input {
-        SuiteInput::Part(part) => part.names.run_id.route() ^ part.names.suite_id.route().rotate_left(32),
-        SuiteInput::Event(event) => event.run().route() ^ event.suite().route().rotate_left(32),
-        SuiteInput::Phase(change) => change.peer,
-        SuiteInput::Room(room) => room.peer,
-    });
-    let rooms = rooms(orders, Kind::Suite).map(|(room, time, diff)| (SuiteInput::Room(room), time, diff));
-    let inputs = parts.concat(events).concat(phases).concat(rooms);
-    let told = keyed("SuiteProgress", inputs, pact, config.until, Suites::default());
-    let (told, held) = fork("HeldSuites", told, |output| match output {
+    let owner = |run: Id, suite: Id| run.route() ^ suite.route().rotate_left(32);
+    let of_part = Exchange::new(move |(part, _, _): &(Part, u64, i64)| owner(part.names.run_id, part.names.suite_id));
+    let of_event = Exchange::new(move |(event, _, _): &(Arc<Event>, u64, i64)| owner(event.run(), event.suite()));
+    let told = Inlets::new("SuiteProgress", parts.scope())
+        .add(parts, of_part, |part| Some(SuiteInput::Part(part)))
+        .add(events, of_event, |event| Some(SuiteInput::Event(event)))
+        .add(phases, Pipeline, |change| Some(SuiteInput::Phase(change)))
+        .add(orders, budget::by_worker(), |order| order.room(Kind::Suite).map(SuiteInput::Room))
+        .keyed(config.until, Suites::default());
+    let mut kinds = Forks::new("SuiteKinds", told);
+    let held = kinds.tap(|output| match output {
         SuiteOutput::Held(held) => Some(held.clone()),
         _ => None,
     });
-    let (told, missing) = fork("MissingOfSuites", told, |output| match output {
+    let missing = kinds.tap(|output| match output {
         SuiteOutput::Missing(row) => Some(row.clone()),
         _ => None,
     });
-    let rows = told.flat_map(|(output, time, diff)| match output {
-        SuiteOutput::Row(row) => Some((row, time, diff)),
+    let rows = kinds.rest(|output| match output {
+        SuiteOutput::Row(row) => Some(row),
         _ => None,
     });
     SuiteStreams { rows, missing, held }

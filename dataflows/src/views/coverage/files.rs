@@ -14,7 +14,7 @@ use super::{ALL, Counts, session};
 use crate::budget::{Full, Grown, Held, Kind, Room, Untold};
 use crate::config::Config;
 use crate::control::{Incidents, Rule};
-use crate::facts::{Phase, PhaseChange, RowChange};
+use crate::facts::RowChange;
 use crate::input::{Event, Names, Text, Withdraws};
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
@@ -27,8 +27,21 @@ use weir_schemas::update::Cause;
 use weir_schemas::view::COVERAGE;
 
 /// What goes in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub enum FileInput {
+    /// What an event says.
+    Piece(Piece),
+    /// A run leaves.
+    Evicted(Id),
+    /// An incident.
+    Rule(Rule),
+    /// There is room for new files, or none.
+    Room(Room),
+}
+
+/// What an event says, for one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Piece {
     /// What an event says of one of its files.
     File {
         /// The event.
@@ -50,40 +63,37 @@ pub enum FileInput {
         /// The worker.
         peer: u64,
     },
-    /// A run's phase.
-    Phase(PhaseChange),
-    /// An incident.
-    Rule(Rule),
-    /// There is room for new files, or none.
-    Room(Room),
 }
 
-impl FileInput {
+impl Piece {
     /// What an event says, in pieces by worker.
-    pub(super) fn of(event: &Arc<Event>, peers: u64) -> Vec<FileInput> {
-        let every = |make: fn(Arc<Event>, u64) -> FileInput| {
+    pub(super) fn of(event: &Arc<Event>, peers: u64) -> Vec<Piece> {
+        let every = |make: fn(Arc<Event>, u64) -> Piece| {
             (0..peers).map(|peer| make(Arc::clone(event), peer)).collect::<Vec<_>>()
         };
         let Some(coverage) = event.coverage().filter(|_| event.withdrawal().is_none()) else {
-            return every(|event, peer| FileInput::Withdrawal { event, peer });
+            return every(|event, peer| Piece::Withdrawal { event, peer });
         };
         let mut pieces =
-            if coverage.replace { every(|event, peer| FileInput::Replace { event, peer }) } else { Vec::new() };
-        pieces.extend((0..coverage.files.len()).map(|index| FileInput::File { event: Arc::clone(event), index }));
+            if coverage.replace { every(|event, peer| Piece::Replace { event, peer }) } else { Vec::new() };
+        pieces.extend((0..coverage.files.len()).map(|index| Piece::File { event: Arc::clone(event), index }));
         pieces
+    }
+
+    fn event(&self) -> &Event {
+        match self {
+            Piece::File { event, .. } | Piece::Replace { event, .. } | Piece::Withdrawal { event, .. } => event,
+        }
     }
 
     /// The worker.
     pub(super) fn route(&self) -> u64 {
         match self {
-            FileInput::File { event, index } => {
+            Piece::File { event, index } => {
                 let file = event.coverage().map_or(0, |coverage| coverage.files[*index].id.route());
                 event.run().route() ^ file.rotate_left(32)
             }
-            FileInput::Replace { peer, .. } | FileInput::Withdrawal { peer, .. } => *peer,
-            FileInput::Phase(change) => change.peer,
-            FileInput::Rule(rule) => rule.peer,
-            FileInput::Room(room) => room.peer,
+            Piece::Replace { peer, .. } | Piece::Withdrawal { peer, .. } => *peer,
         }
     }
 }
@@ -323,22 +333,19 @@ impl Machine for Files {
             match input {
                 FileInput::Room(room) => self.full.apply(&room),
                 FileInput::Rule(rule) => projects.extend(self.incidents.apply(&rule, diff)),
-                FileInput::Withdrawal { event, .. } => self.withdraw(&event, now),
-                FileInput::Phase(change) if change.phase == Phase::Evicted => evicted.push(change.run),
-                FileInput::Phase(_) => {}
-                FileInput::File { ref event, .. } | FileInput::Replace { ref event, .. } => {
-                    said.push((event.position, input));
-                }
+                FileInput::Evicted(run) => evicted.push(run),
+                FileInput::Piece(Piece::Withdrawal { event, .. }) => self.withdraw(&event, now),
+                FileInput::Piece(piece) => said.push((piece.event().position, piece)),
             }
         }
         self.cover(&projects, now);
         // What replaces comes before the event's own files.
-        said.sort_by_key(|(position, input)| (*position, matches!(input, FileInput::File { .. })));
-        for (_, input) in said {
-            match input {
-                FileInput::Replace { event, .. } => self.replace(&event, now),
-                FileInput::File { event, index } => self.add(&event, index, now),
-                _ => {}
+        said.sort_by_key(|(position, piece)| (*position, matches!(piece, Piece::File { .. })));
+        for (_, piece) in said {
+            match piece {
+                Piece::Replace { event, .. } => self.replace(&event, now),
+                Piece::File { event, index } => self.add(&event, index, now),
+                Piece::Withdrawal { .. } => {}
             }
         }
         evicted.into_iter().for_each(|run| self.evict(run, step));

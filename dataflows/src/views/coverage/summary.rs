@@ -21,7 +21,7 @@ use weir_schemas::update::Cause;
 use weir_schemas::view::COVERAGE_SUMMARY;
 
 /// What goes in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub enum SummaryInput {
     /// How the sums changed.
     Delta(Delta),
@@ -38,18 +38,6 @@ impl Summary {
     #[must_use]
     pub fn complete(&self) -> bool {
         self.phase == Phase::Finished && self.expected.is_none_or(|expected| self.reported >= expected)
-    }
-}
-
-impl SummaryInput {
-    /// The worker.
-    pub(super) fn route(&self) -> u64 {
-        match self {
-            SummaryInput::Delta(delta) => delta.run.route(),
-            SummaryInput::Event(event) => event.run().route(),
-            SummaryInput::Facts(facts) => facts.run.route(),
-            SummaryInput::Rule(rule) => rule.peer,
-        }
     }
 }
 

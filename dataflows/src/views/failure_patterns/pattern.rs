@@ -63,8 +63,13 @@ impl Occurrence {
     /// The bucket of its project in which its pattern stands.
     #[must_use]
     pub fn group(&self) -> Group {
-        (self.project, (self.failure.fingerprint.0 % super::BUCKETS) as u32)
+        (self.project, bucket(self.failure.fingerprint))
     }
+}
+
+/// The bucket of a project in which a pattern stands.
+pub(super) fn bucket(fingerprint: Id) -> u32 {
+    (fingerprint.0 % super::BUCKETS) as u32
 }
 
 /// Which attempt, in the order of time.

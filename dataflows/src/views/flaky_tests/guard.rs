@@ -15,13 +15,11 @@
 use crate::config::Config;
 use crate::facts::{Phase, PhaseChange, Tested};
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Concat as _;
-use timely::dataflow::operators::vec::Map as _;
 use weir_schemas::id::Id;
 use weir_schemas::view::FLAKY_TESTS;
 
@@ -59,25 +57,19 @@ pub(super) struct GuardChange {
     pub peer: u64,
 }
 
-/// The guards of all runs, to every worker. `phases` are told to every worker, too.
+/// The guards of all runs, to every worker. `phases`: on the worker that is told.
 pub(super) fn guards<'s>(
     config: &Config,
     tested: Collection<'s, Tested>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, GuardChange> {
     let (peers, until) = (tested.scope().peers() as u64, config.until);
-    let deltas = keyed("LocalGuards", tested, Pipeline, until, LocalGuards::default())
-        .map(|(delta, time, diff)| (Input::Delta(delta), time, diff));
-    let evicted = phases.flat_map(|(change, time, diff)| {
-        let PhaseChange { run, phase, peer } = change;
-        (phase == Phase::Evicted).then_some((Input::Evicted { run, peer }, time, diff))
-    });
-    let by_run = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
-        Input::Delta(delta) => delta.run.route(),
-        Input::Evicted { peer, .. } => *peer,
-    });
-    let guards = Guards { peers, at_least: config.guard_tests as i64, runs: Map::default() };
-    keyed("Guards", deltas.concat(evicted), by_run, until, guards)
+    let deltas = keyed("LocalGuards", tested, Pipeline, until, LocalGuards::default());
+    let by_run = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.run.route());
+    Inlets::new("Guards", deltas.scope())
+        .add(deltas, by_run, |delta| Some(Input::Delta(delta)))
+        .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(Input::Evicted(change.run)))
+        .keyed(until, Guards { peers, at_least: config.guard_tests as i64, runs: Map::default() })
 }
 
 /// How many tests finished, and how many of these fail.
@@ -131,10 +123,10 @@ struct Delta {
     counts: RunCounts,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum Input {
     Delta(Delta),
-    Evicted { run: Id, peer: u64 },
+    Evicted(Id),
 }
 
 /// Sums the tests of a worker, and tells at whole seconds what changed.
@@ -226,7 +218,7 @@ impl Machine for Guards {
                     counts.workers.retain(|_, count| *count != Count::default());
                     touched.insert(delta.run);
                 }
-                Input::Evicted { run, .. } => evicted.push(run),
+                Input::Evicted(run) => evicted.push(run),
             }
         }
         for run in touched {

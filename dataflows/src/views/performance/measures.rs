@@ -20,15 +20,13 @@ use crate::context::Context;
 use crate::control::{Incidents, Rule};
 use crate::facts::{Phase, PhaseChange};
 use crate::input::{Event, Input, Names, Origin, Performance, Text, Withdraws};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::results::attempts::ATTEMPTS_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Concat as _;
-use timely::dataflow::operators::vec::Map as _;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use weir_schemas::control::ControlChange;
 use weir_schemas::id::Id;
 
@@ -47,10 +45,10 @@ pub struct Measurement {
     pub performance: Arc<Performance>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 enum MeasuresInput {
     Event(Arc<Event>),
-    Phase(PhaseChange),
+    Evicted(Id),
     Rule(Rule),
 }
 
@@ -62,28 +60,23 @@ pub fn event_of_performance(input: &Input) -> Option<Arc<Event>> {
     (event.withdrawal().is_none() && of_something && event.performance().is_some()).then(|| Arc::clone(event))
 }
 
-/// Keeps the measurements, distributed by run. `events`: those of [`event_of_performance`], and withdrawals that count.
+/// Keeps the measurements, distributed by run. `events`: those of [`event_of_performance`]; `withdrawals`: those that count;
+/// `phases` and `rules`: on the worker that is told.
 pub fn measures<'s>(
     cx: &Context<'s>,
-    events: Collection<'s, Arc<Event>>,
+    (events, withdrawals): (Collection<'s, Arc<Event>>, Collection<'s, Arc<Event>>),
     phases: Collection<'s, PhaseChange>,
     rules: Collection<'s, Rule>,
 ) -> Collection<'s, Measurement> {
-    let events = events.map(|(event, time, diff)| (MeasuresInput::Event(event), time, diff));
-    let phases = phases.flat_map(|(change, time, diff)| {
-        (change.phase == Phase::Evicted).then_some((MeasuresInput::Phase(change), time, diff))
-    });
-    let rules = rules.flat_map(|(rule, time, diff)| {
-        let incident = matches!(rule.record.change, ControlChange::Incident(_));
-        incident.then_some((MeasuresInput::Rule(rule), time, diff))
-    });
-    let pact = Exchange::new(|(input, _, _): &(MeasuresInput, u64, i64)| match input {
-        MeasuresInput::Event(event) => event.run().route(),
-        MeasuresInput::Phase(change) => change.peer,
-        MeasuresInput::Rule(rule) => rule.peer,
-    });
-    let machine = Measures::new(Arc::clone(&cx.config));
-    keyed("PerformanceMeasures", events.concat(phases).concat(rules), pact, cx.config.until, machine)
+    let by_run = || Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| event.run().route());
+    Inlets::new("PerformanceMeasures", cx.scope)
+        .add(events, by_run(), |event| Some(MeasuresInput::Event(event)))
+        .add(withdrawals, by_run(), |event| Some(MeasuresInput::Event(event)))
+        .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(MeasuresInput::Evicted(change.run)))
+        .add(rules, Pipeline, |rule| {
+            matches!(rule.record.change, ControlChange::Incident(_)).then_some(MeasuresInput::Rule(rule))
+        })
+        .keyed(cx.config.until, Measures::new(Arc::clone(&cx.config)))
 }
 
 /// What a run's events have measured.
@@ -227,7 +220,7 @@ impl Machine for Measures {
         for (input, diff) in data.drain(..) {
             match input {
                 MeasuresInput::Event(event) => events.push(event),
-                MeasuresInput::Phase(change) => evicted.push(change.run),
+                MeasuresInput::Evicted(run) => evicted.push(run),
                 MeasuresInput::Rule(rule) => rules.push((rule, diff)),
             }
         }
