@@ -15,7 +15,7 @@ use timely::logging::{ChannelsEvent, MessagesEvent, ScheduleEvent, StartStop, Ti
 use timely::worker::Worker;
 
 /// Names that operators have of their kind and not of their purpose.
-const KINDS: [&str; 6] = ["FlatMap", "Map", "OkErr", "Concatenate", "Filter", "Exchange"];
+const KINDS: [&str; 7] = ["FlatMap", "Map", "OkErr", "Concatenate", "Filter", "Exchange", "Rows"];
 
 /// One operator of one worker.
 #[derive(Clone, Default)]

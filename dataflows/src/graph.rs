@@ -10,11 +10,11 @@ use crate::budget::{Order, budget, orders};
 use crate::by_test::by_test;
 use crate::config::Config;
 use crate::context::Context;
-use crate::control::ControlInput;
+use crate::control::{ControlInput, Rule};
 use crate::dry_run::{Answer, Question};
 use crate::durations::durations;
-use crate::facts::{PhaseChange, Rows};
-use crate::fork::{Forks, fork};
+use crate::facts::{PhaseChange, RowChange, Rows};
+use crate::fork::Forks;
 use crate::gate::gate;
 use crate::input::{Event, Input, Refusal};
 use crate::keyed::{Collection, Updates};
@@ -41,7 +41,7 @@ use weir_schemas::control::ControlKind;
 use weir_schemas::view::{
     ALERTS, COVERAGE, COVERAGE_OVERVIEW, COVERAGE_SUMMARY, DASHBOARD, ERROR_STREAM, FAILURE_PATTERNS, FLAKY_TESTS,
     LIVE_METRICS, MISSING, PERFORMANCE, PERFORMANCE_SUMMARY, REJECTS, RULES, RUN_PROGRESS, SLOW_TESTS, SUITE_PROGRESS,
-    SUITE_SUMMARY, TEST_RESULTS, USER_ACTIVITY,
+    SUITE_SUMMARY, TEST_RESULTS, USER_ACTIVITY, View,
 };
 
 /// What feeds the dataflow, on one worker.
@@ -181,8 +181,8 @@ fn render<'s>(
     let of_coverage = events.of_coverage.concat(withdrawals.of_events);
     let coverage =
         coverage::render(cx, of_coverage, phases.clone(), of_runs.clone(), control.rules.clone(), orders.clone());
-    let (coverage_summary, covered) =
-        fork("Covered", coverage.summaries, |change| live_metrics::gauges::Covered::of(&change.row));
+    let mut coverage_summary = forks(coverage.summaries);
+    let covered = coverage_summary.tap(|change| live_metrics::gauges::Covered::of(&change.row));
     let refusals =
         [events.refusals, results.refusals, control.refusals, failures_of_runs.refusals, withdrawals.refusals];
     let refusals = cx.scope.concatenate(refusals);
@@ -196,41 +196,67 @@ fn render<'s>(
     let facts = results.facts;
     let failures = results.failures.concat(failures_of_runs.facts);
 
-    let (mut outputs, mut watched, mut tiles) = (Outputs::new(), Taps::default(), Tiles::default());
-    outputs.add(&RULES, control.rows);
+    let mut shown = Shown::default();
+    shown.add(&RULES, forks(control.rows));
     let (errors, of_masks) = error_stream::render(cx, failures.clone(), control.rules.clone(), asked.masks);
-    outputs.add(&ERROR_STREAM, errors);
+    shown.add(&ERROR_STREAM, forks(errors));
     let facts_by_test = by_test(facts.clone());
     let durations = durations(cx, facts_by_test.clone());
-    outputs.add(&SLOW_TESTS, watched.tap(&SLOW_TESTS, durations.rows));
+    shown.add(&SLOW_TESTS, forks(durations.rows));
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
     let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
     let (flaky, of_flaky_rules) = flaky_tests::render(cx, of_tests, asked.flaky);
-    outputs.add(&FLAKY_TESTS, tiles.tap(&FLAKY_TESTS, watched.tap(&FLAKY_TESTS, flaky)));
-    outputs.add(&COVERAGE, coverage.rows);
-    let (coverage_summary, coverage_overview) = summaries::of_coverage(config, coverage_summary);
-    outputs.add(&COVERAGE_SUMMARY, watched.tap(&COVERAGE_SUMMARY, coverage_summary));
-    outputs.add(&COVERAGE_OVERVIEW, coverage_overview);
-    outputs.add(&RUN_PROGRESS, tiles.tap(&RUN_PROGRESS, watched.tap(&RUN_PROGRESS, runs.rows)));
-    let (suite_rows, suite_summary) = summaries::of_suites(config, suites.rows);
-    outputs.add(&SUITE_PROGRESS, watched.tap(&SUITE_PROGRESS, suite_rows));
-    outputs.add(&SUITE_SUMMARY, suite_summary);
-    outputs.add(&TEST_RESULTS, results.rows);
+    shown.add(&FLAKY_TESTS, forks(flaky));
+    shown.add(&COVERAGE, forks(coverage.rows));
+    shown.add(&COVERAGE_OVERVIEW, forks(summaries::of_coverage(config, &mut coverage_summary)));
+    shown.add(&COVERAGE_SUMMARY, coverage_summary);
+    shown.add(&RUN_PROGRESS, forks(runs.rows));
+    let mut suite_rows = forks(suites.rows);
+    shown.add(&SUITE_SUMMARY, forks(summaries::of_suites(config, &mut suite_rows)));
+    shown.add(&SUITE_PROGRESS, suite_rows);
+    shown.add(&TEST_RESULTS, forks(results.rows));
     let (slow, running, awaited) = (durations.slow, results.running, runs.awaited);
     let sources = live_metrics::Sources { facts, slow, measured: measured.clone(), running, awaited, covered };
     let (metrics, late, of_suites) = live_metrics::render(cx, sources);
-    outputs.add(&LIVE_METRICS, tiles.tap(&LIVE_METRICS, watched.tap(&LIVE_METRICS, metrics)));
-    let (performance, performance_summary) =
-        summaries::of_performance(config, performance::render(cx, of_suites, measured));
-    outputs.add(&PERFORMANCE, performance);
-    outputs.add(&PERFORMANCE_SUMMARY, performance_summary);
-    outputs.add(&USER_ACTIVITY, watched.tap(&USER_ACTIVITY, user_activity::render(cx, runs.of_users)));
-    outputs.add(&FAILURE_PATTERNS, watched.tap(&FAILURE_PATTERNS, failure_patterns::render(cx, failures)));
-    outputs.add(&REJECTS, rejects::render(cx, refusals.clone(), late));
+    shown.add(&LIVE_METRICS, forks(metrics));
+    let mut performance = forks(performance::render(cx, of_suites, measured));
+    shown.add(&PERFORMANCE_SUMMARY, forks(summaries::of_performance(config, &mut performance)));
+    shown.add(&PERFORMANCE, performance);
+    shown.add(&USER_ACTIVITY, forks(user_activity::render(cx, runs.of_users)));
+    shown.add(&FAILURE_PATTERNS, forks(failure_patterns::render(cx, failures)));
+    shown.add(&REJECTS, forks(rejects::render(cx, refusals.clone(), late)));
     let missing = [results.missing, runs.missing, missing_of_streams, suites.missing, missing_of_budget];
-    let missing = cx.scope.concatenate(missing);
-    outputs.add(&MISSING, watched.tap(&MISSING, missing));
-    outputs.add(&ALERTS, tiles.tap(&ALERTS, alerts::render(cx, watched, control.rules, silence)));
-    outputs.add(&DASHBOARD, dashboard::render(cx, tiles));
+    shown.add(&MISSING, forks(cx.scope.concatenate(missing)));
+    let outputs = shown.all(cx, control.rules, silence);
     (outputs, refusals, of_masks.concat(of_flaky_rules))
+}
+
+/// Where the rows of views go: to what is made of other views' rows, and out.
+#[derive(Default)]
+struct Shown<'s> {
+    watched: Taps<'s>,
+    tiles: Tiles<'s>,
+    outputs: Outputs<'s>,
+}
+
+impl<'s> Shown<'s> {
+    fn add(&mut self, view: &'static View, mut rows: Forks<'s, RowChange>) {
+        self.watched.tap(view, &mut rows);
+        self.tiles.tap(view, &mut rows);
+        self.outputs.add(view, rows);
+    }
+
+    /// The rows of all views, when those that are made of other views' rows have been added.
+    fn all(mut self, cx: &Context<'s>, rules: Collection<'s, Rule>, silence: Collection<'s, Pause>) -> Outputs<'s> {
+        let watched = std::mem::take(&mut self.watched);
+        self.add(&ALERTS, forks(alerts::render(cx, watched, rules, silence)));
+        let tiles = std::mem::take(&mut self.tiles);
+        self.add(&DASHBOARD, forks(dashboard::render(cx, tiles)));
+        self.outputs
+    }
+}
+
+/// Rows of a view, for all who look at them.
+fn forks(rows: Rows<'_>) -> Forks<'_, RowChange> {
+    Forks::new("Rows", rows)
 }

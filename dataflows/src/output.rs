@@ -12,7 +12,8 @@
 //! Two hashes an update on its worker; a sort by the key's hash on worker 0, which touches no row.
 
 use crate::dry_run::Answer;
-use crate::facts::Rows;
+use crate::facts::RowChange;
+use crate::fork::Forks;
 use crate::input::{Position, Refusal, RejectKind};
 use crate::keyed::{Collection, Updates, put_by, reuse};
 use serde::{Deserialize, Serialize};
@@ -77,16 +78,16 @@ impl<'s> Outputs<'s> {
         Outputs(Vec::new())
     }
 
-    /// Adds rows of a view.
+    /// Adds rows of a view; whoever else looks at them has tapped them.
     ///
     /// # Panics
     /// When the view is not among `VIEWS`.
-    pub fn add(&mut self, view: &'static View, rows: Rows<'s>) {
+    pub fn add(&mut self, view: &'static View, rows: Forks<'s, RowChange>) {
         let index = view_index(view.name).expect("every view that is rendered is in VIEWS");
         let index = u8::try_from(index).expect("there are fewer than 256 views");
-        self.0.push(rows.map(move |(change, time, diff)| {
-            let (key, hash) = (xxh3_128(change.row.prefix(view.key)), change.row.hash());
-            (Outgoing { view: index, cause: change.cause, key, hash, row: change.row }, time, diff)
+        self.0.push(rows.rest(move |RowChange { row, cause }| {
+            let (key, hash) = (xxh3_128(row.prefix(view.key)), row.hash());
+            Some(Outgoing { view: index, cause, key, hash, row })
         }));
     }
 

@@ -1,8 +1,8 @@
 //! Rows of a view at a slower pace and with fewer columns: the aggregated forms of what moves fast.
 //!
-//! Contract: [`pace`] takes the row changes of a base view and passes them on; beside them it gives the rows of another view, whose
-//! columns all are columns of the base with the same name, and whose key is one of the base's rows that are wanted. At each cadence point
-//! of the other view its rows are the base's of that very tick. What came and went in between is nothing.
+//! Contract: [`pace`] taps the row changes of a base view and gives the rows of another view, whose columns all are columns of the
+//! base with the same name, and whose key is one of the base's rows that are wanted. At each cadence point of the other view its
+//! rows are the base's of that very tick. What came and went in between is nothing.
 //!
 //! The cause of a −1 is `withdrawn` if that of any since the last cadence point was; of a row that left, that of its leave.
 //!
@@ -16,7 +16,7 @@
 
 use crate::config::Config;
 use crate::facts::{RowChange, Rows};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::keyed::{Machine, Step, keyed};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use weir_schemas::update::Cause;
 use weir_schemas::view::View;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The rows of `base` as they are, and those of `view` made of the ones that are wanted.
+/// The rows of `view`, made of those of `base` that are wanted.
 ///
 /// # Panics
 /// When `view` has a column that `base` has not, or no cadence.
@@ -35,10 +35,10 @@ pub(crate) fn pace<'s>(
     config: &Config,
     (base, view): (&'static View, &'static View),
     wanted: impl Fn(&Row) -> bool + 'static,
-    rows: Rows<'s>,
-) -> (Rows<'s>, Rows<'s>) {
-    let (rows, picked) = fork("Paced", rows, move |change| wanted(&change.row).then(|| change.clone()));
-    (rows, keyed(view.name, picked, Pipeline, config.until, Pace::new(base, view)))
+    rows: &mut Forks<'s, RowChange>,
+) -> Rows<'s> {
+    let picked = rows.tap(move |change| wanted(&change.row).then(|| change.clone()));
+    keyed(view.name, picked, Pipeline, config.until, Pace::new(base, view))
 }
 
 /// A row of the base that changed since the last cadence point.

@@ -24,7 +24,7 @@ pub use dry_run::{Difference, dry_run};
 use crate::context::Context;
 use crate::control::Rule;
 use crate::facts::{RowChange, Rows};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::input::Text;
 use crate::keyed::{Collection, Inlets, Machine, Step};
 use crate::map::Map;
@@ -70,20 +70,17 @@ pub struct Taps<'s> {
 }
 
 impl<'s> Taps<'s> {
-    /// The rows of a view, of which alerts see what changes.
-    ///
-    /// # Panics
-    /// When the view cannot be looked at.
-    pub fn tap(&mut self, view: &'static View, rows: Rows<'s>) -> Rows<'s> {
-        assert!(WATCHABLE.contains(&view.name), "alerts do not look at {}", view.name);
+    /// Looks at what changes of a view, if it is one that can be looked at.
+    pub fn tap(&mut self, view: &'static View, rows: &mut Forks<'s, RowChange>) {
+        if !WATCHABLE.contains(&view.name) {
+            return;
+        }
         let index = view_index(view.name).and_then(|index| u8::try_from(index).ok()).expect("one of a few views");
         self.views.insert(view.name);
-        let (rows, watched) = fork("Watched", rows, move |change| {
+        self.rows.push(rows.tap(move |change| {
             let id = Id(xxh3_128_with_seed(change.row.prefix(view.key), u64::from(index)));
             Some(Watched { view: index, id, change: change.clone() })
-        });
-        self.rows.push(watched);
-        rows
+        }));
     }
 }
 

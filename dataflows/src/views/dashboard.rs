@@ -16,7 +16,7 @@
 
 use crate::context::Context;
 use crate::facts::{RowChange, Rows};
-use crate::fork::fork;
+use crate::fork::Forks;
 use crate::input::Text;
 use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
 use crate::map::Map;
@@ -84,13 +84,10 @@ struct Said {
 /// Reads rows of one view.
 type Reader = Box<dyn Fn(&Row) -> Option<Sums>>;
 
-/// How rows of a view are read.
-///
-/// # Panics
-/// When the view says nothing that a dashboard shows.
-fn reader(view: &'static View) -> Reader {
+/// How rows of a view are read, if they say something that a dashboard shows.
+fn reader(view: &'static View) -> Option<Reader> {
     let column = |name: &str| view.column(name).expect("a column of the view");
-    match view.name {
+    Some(match view.name {
         "run_progress" => {
             let state = column("state");
             let of_run = Sums { running_runs: 1, ..Sums::default() };
@@ -103,8 +100,8 @@ fn reader(view: &'static View) -> Reader {
             Box::new(move |row| (row.text(state) == Some("flaky")).then_some(of_test))
         }
         "live_metrics" => reader_of_metrics(),
-        other => panic!("a dashboard shows nothing of {other}"),
-    }
+        _ => return None,
+    })
 }
 
 fn reader_of_metrics() -> Reader {
@@ -137,18 +134,13 @@ fn reader_of_metrics() -> Reader {
 pub struct Taps<'s>(Vec<Collection<'s, Said>>);
 
 impl<'s> Taps<'s> {
-    /// The rows of a view, of which the dashboard sees what changes.
-    ///
-    /// # Panics
-    /// When the view says nothing that a dashboard shows.
-    pub fn tap(&mut self, view: &'static View, rows: Rows<'s>) -> Rows<'s> {
-        let reader = reader(view);
-        let (rows, said) = fork("SaidOfProjects", rows, move |RowChange { row, cause }| {
+    /// Looks at what changes of a view, if its rows say something that a dashboard shows.
+    pub fn tap(&mut self, view: &'static View, rows: &mut Forks<'s, RowChange>) {
+        let Some(reader) = reader(view) else { return };
+        self.0.push(rows.tap(move |RowChange { row, cause }| {
             let sums = reader(row)?;
             Some(Said { row: row.clone(), sums, withdrawn: *cause == Cause::Withdrawn })
-        });
-        self.0.push(said);
-        rows
+        }));
     }
 }
 

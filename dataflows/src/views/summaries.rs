@@ -7,7 +7,8 @@
 //! That of [`pace`]: a look-up a row change of the base.
 
 use crate::config::Config;
-use crate::facts::Rows;
+use crate::facts::{RowChange, Rows};
+use crate::fork::Forks;
 use crate::pace::pace;
 use weir_schemas::row::Row;
 use weir_schemas::view::{
@@ -20,20 +21,20 @@ fn with(view: &'static View, column: &str, word: &'static str) -> impl Fn(&Row) 
     move |row| row.text(column) == Some(word)
 }
 
-/// `suite_progress`, and `suite_summary`.
+/// `suite_summary`, of the rows of `suite_progress`.
 #[must_use]
-pub fn of_suites<'s>(config: &Config, rows: Rows<'s>) -> (Rows<'s>, Rows<'s>) {
+pub fn of_suites<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
     pace(config, (&SUITE_PROGRESS, &SUITE_SUMMARY), |_| true, rows)
 }
 
-/// `coverage_summary`, and `coverage_overview`, which has the rows of all flags together.
+/// `coverage_overview`, of the rows of `coverage_summary`: those of all flags together.
 #[must_use]
-pub fn of_coverage<'s>(config: &Config, rows: Rows<'s>) -> (Rows<'s>, Rows<'s>) {
+pub fn of_coverage<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
     pace(config, (&COVERAGE_SUMMARY, &COVERAGE_OVERVIEW), with(&COVERAGE_SUMMARY, "flag", "*"), rows)
 }
 
-/// `performance`, and `performance_summary`, which has the rows of the last 10 s.
+/// `performance_summary`, of the rows of `performance`: those of the last 10 s.
 #[must_use]
-pub fn of_performance<'s>(config: &Config, rows: Rows<'s>) -> (Rows<'s>, Rows<'s>) {
+pub fn of_performance<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
     pace(config, (&PERFORMANCE, &PERFORMANCE_SUMMARY), with(&PERFORMANCE, "window", "10s"), rows)
 }
