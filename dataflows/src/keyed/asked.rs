@@ -18,6 +18,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
+use timely::progress::operate::FrontierInterest;
 
 /// A machine that can be asked what a rule would change.
 pub trait Asked: Machine {
@@ -42,6 +43,7 @@ impl<'s, I: 'static> Inlets<'s, I> {
         let Inlets { mut builder, mut drains } = self;
         let by_peer = Exchange::new(|(question, _, _): &(Question, u64, i64)| question.peer);
         let mut questions = builder.new_input(questions, by_peer);
+        builder.set_notify_for(drains.len(), FrontierInterest::IfCapability);
         let (output, results) = builder.new_output::<Updates<M::Output>>();
         let (answers, answer_stream) = builder.new_output::<Updates<Answer>>();
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);

@@ -5,7 +5,9 @@
 //! of the cluster, such as a copy for every worker, is made before.
 //!
 //! # Invariants
-//! A time of which everything was dropped is not run. No input goes before another: a machine sees the updates of all of them together.
+//! A time of which everything was dropped is not run. No input goes before another: a machine sees the updates of all of them
+//! together. Whatever is pending is held by a capability, so an operator without one need not know how far its inputs are: it is run
+//! when a message comes.
 //!
 //! # Cost
 //! A frontier and a call an input each time the operator runs. There is no operator for the conversion and none for the union: each
@@ -17,6 +19,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::operate::FrontierInterest;
 
 /// The inputs of an operator that is yet to be built: each makes what comes into `I`.
 pub struct Inlets<'s, I> {
@@ -47,6 +50,7 @@ impl<'s, I: 'static> Inlets<'s, I> {
         P: ParallelizationContract<u64, Updates<D>>,
     {
         let mut input = self.builder.new_input(collection, pact);
+        self.builder.set_notify_for(self.drains.len(), FrontierInterest::IfCapability);
         self.drains.push(Box::new(move |pending| {
             input.for_each(|capability, data| {
                 let least = capability.least().copied();
