@@ -22,7 +22,10 @@ const PARTS: [(&str, &[&str]); 20] = [
     ("run_progress", &["RunProgress", "RunProgressKinds"]),
     ("live_metrics", &["LiveMetricsPanes", "PanesOfSuites", "LiveMetricsGauges", "LiveMetrics"]),
     ("coverage", &["Coverage", "CoverageKinds", "CoverageSummary", "CoverageTrend"]),
-    ("performance", &["PerformanceMeasures", "PerformanceLocal", "Performance", "PerformanceOther"]),
+    (
+        "performance",
+        &["PerformanceMeasures", "PerformanceLocal", "Performance", "PerformanceKinds", "PerformanceOther"],
+    ),
     ("error_stream", &["ErrorStream"]),
     ("failure_patterns", &["FailurePatterns", "FailurePatternsBuckets", "FailurePatternsTop", "FailurePatternsOther"]),
     ("slow_tests", &["Durations", "DurationKinds", "SlowTests", "SlowTestsOthers"]),

@@ -18,11 +18,14 @@ pub type Port<D> = OutputBuilder<u64, CapacityContainerBuilder<Updates<D>>>;
 /// What has come, container by container.
 type Came<D> = Vec<(InputCapability<u64>, Updates<D>)>;
 
+/// Gives to its own stream what it takes of what has come.
+type Tap<D> = Box<dyn FnMut(&Came<D>)>;
+
 /// A stream that is being forked.
 pub struct Forks<'s, D> {
     builder: OperatorBuilder<'s, u64>,
     stream: Collection<'s, D>,
-    taps: Vec<Box<dyn FnMut(&Came<D>)>>,
+    taps: Vec<Tap<D>>,
 }
 
 impl<'s, D: Clone + 'static> Forks<'s, D> {

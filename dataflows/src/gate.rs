@@ -1,8 +1,8 @@
 //! The gate: events of runs that have left are late; all others go on to the views.
 //!
-//! Contract: takes what admission let through and the phases of runs, on the worker that is told; an event whose run was evicted at or before its tick,
-//! and is still remembered, leaves as a refusal of kind `late`, everything else as it came. No exchange: events stay
-//! where they are.
+//! Contract: takes what admission let through and the phases of runs, on the worker that is told; an event whose run was
+//! evicted at or before its tick, and is still remembered, leaves as a refusal of kind `late`, everything else as it came.
+//! No exchange: events stay where they are.
 
 use crate::admission::late;
 use crate::config::Config;

@@ -44,7 +44,8 @@ enum Input {
     Rule(Rule),
 }
 
-/// The view's rows, from attempts that failed and rules on the worker that is told, and what mask rules that are asked about would make of these errors.
+/// The view's rows, from attempts that failed, and what mask rules that are asked about would make of these errors. `rules`: on
+/// the worker that is told.
 #[must_use]
 pub fn render<'s>(
     cx: &Context<'s>,

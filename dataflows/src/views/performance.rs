@@ -26,6 +26,7 @@ pub mod scope;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::Rows;
+use crate::fork::Forks;
 use crate::keyed::{Collection, Inlets, keyed};
 use crate::window::Window;
 use content::Delta;
@@ -34,8 +35,8 @@ use local::LocalMeasures;
 use measures::Measurement;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concat as _;
 use timely::dataflow::operators::vec::Map as _;
-use timely::dataflow::operators::{Concat as _, OkErr as _};
 
 /// The view's windows, the first inside the second.
 pub const WINDOWS: [Window; 2] = [Window::of(10_000), Window::of(600_000)];
@@ -55,14 +56,19 @@ pub fn render<'s>(cx: &Context<'s>, suites: Collection<'s, Delta>, measured: Col
     let until = cx.config.until;
     let measured = keyed("PerformanceLocal", measured, Pipeline, until, LocalMeasures::default());
     let by_bucket = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
-    let (rows, overflow) = Inlets::new("Performance", cx.scope)
+    let told = Inlets::new("Performance", cx.scope)
         .add(suites, by_bucket(), Some)
         .add(measured, by_bucket(), Some)
-        .keyed(until, Feed::new(Arc::clone(&cx.config), share(&cx.config)))
-        .ok_err(|(output, time, diff)| match output {
-            FeedOutput::Row(row) => Ok((row, time, diff)),
-            FeedOutput::Overflow(delta) => Err((delta.without_name(), time, diff)),
-        });
+        .keyed(until, Feed::new(Arc::clone(&cx.config), share(&cx.config)));
+    let mut kinds = Forks::new("PerformanceKinds", told);
+    let overflow = kinds.tap(|output| match output {
+        FeedOutput::Overflow(delta) => Some(delta.clone().without_name()),
+        FeedOutput::Row(_) => None,
+    });
+    let rows = kinds.rest(|output| match output {
+        FeedOutput::Row(row) => Some(row),
+        FeedOutput::Overflow(_) => None,
+    });
     let by_project = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let others = Feed::new(Arc::clone(&cx.config), 1);
     let others = keyed("PerformanceOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {
