@@ -7,6 +7,7 @@
 use super::stages::Updates;
 use differential_dataflow::VecCollection;
 use serde_json::value::RawValue;
+use std::cmp::Ordering;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::source;
@@ -30,16 +31,22 @@ fn pair(key: &[u8], value: &[u8]) -> Bytes {
     [b"[", key, b",", value, b"]"].concat()
 }
 
+/// The parts of `[key,value]`.
+fn parts(pair: &[u8]) -> (&[u8], &[u8]) {
+    let (key, value): (&RawValue, &RawValue) = serde_json::from_slice(pair).expect("a pair");
+    (key.get().as_bytes(), value.get().as_bytes())
+}
+
 fn keyed(pairs: Raw<'_>) -> Keyed<'_> {
     pairs.map(|pair| {
-        let (key, value): (&RawValue, &RawValue) = serde_json::from_slice(&pair).expect("a pair");
-        (key.get().into(), value.get().into())
+        let (key, value) = parts(&pair);
+        (key.to_vec(), value.to_vec())
     })
 }
 
 /// Each datum with nothing as its value.
 pub(crate) fn alone(data: Raw<'_>) -> Raw<'_> {
-    data.map(|datum| pair(&datum, b"null"))
+    change(data, Box::new(|datum, at, diff, changed| changed.push((pair(&datum, b"null"), at, diff))))
 }
 
 #[inline(never)]
@@ -68,13 +75,19 @@ pub(crate) fn join<'s>(one: Raw<'s>, other: Raw<'s>) -> Raw<'s> {
 }
 
 /// The pairs of those keys, each as often as there is its key.
-#[inline(never)]
 pub(crate) fn semijoin<'s>(pairs: Raw<'s>, keys: Raw<'s>) -> Raw<'s> {
-    let with_key = join(pairs, alone(keys));
-    with_key.map(|joined| {
-        let (key, (value, _)): (&RawValue, (&RawValue, &RawValue)) = serde_json::from_slice(&joined).expect("joined");
-        pair(key.get().as_bytes(), value.get().as_bytes())
-    })
+    let to = |joined: Bytes, at, diff, changed: &mut Updates<Bytes>| {
+        let (key, both) = parts(&joined);
+        changed.push((pair(key, parts(both).0), at, diff));
+    };
+    change(join(pairs, alone(keys)), Box::new(to))
+}
+
+/// How data stand in order. As a `sort` of numbers it is compiled once.
+pub(crate) fn in_order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by(|one, other| compare(*one, *other));
+    order
 }
 
 /// Gives each worker its share, tick by tick.

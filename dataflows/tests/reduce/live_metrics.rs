@@ -122,7 +122,7 @@ fn covered<'s>(stages: &Stages<'s>, config: &Config) -> Of<'s, (Key, Part)> {
     let was = percent
         .clone()
         .change(move |(scope, percent), at, diff| [(((scope, 0), Part::WasCovered(percent)), later(at), diff)]);
-    // Of each stretch of time without a gap its begin counts later, its end at once: one is left over in a stretch that is long enough.
+    // Of each stretch of time without a gap the begin counts later, the end at once: one is left over where a stretch is long enough.
     let long = percent.clone().map(|(scope, _)| scope).distinct().change(move |scope, at, diff| {
         [(((scope, 0), Part::LongCovered), if diff > 0 { later(at) } else { at }, diff)]
     });

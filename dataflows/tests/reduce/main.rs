@@ -3,12 +3,14 @@
 //! Contract: [`FORMS`] are the views as `reduce`, `join`, `distinct` and `count` over what the oracle's early stages decided
 //! ([`stages`]); windows and leaves are retractions of the future. A form is a function of what holds now. What a view decides by
 //! what came first, for want of room or because it was so once, is none: histories run with room for what views keep of their own
-//! and with memories that do not end ([`roomy`]), and views that are nothing else are in [`NO_FORMS`]; those the oracle proves alone.
+//! and with memories that do not end ([`roomy`]), and views that are nothing else are in [`NO_FORMS`]: those the oracle proves
+//! alone. The row budget and the limit of withdrawals stay as small as they are in other histories: they are decided before.
 
 mod bytes;
 #[path = "../common/mod.rs"]
 mod common;
 mod coverage;
+mod early;
 mod error_stream;
 mod failure_patterns;
 mod live_metrics;
@@ -30,8 +32,8 @@ mod user_activity;
 
 use bytes::Bytes;
 use common::history::{config, history};
-use common::oracle::Oracle;
 use common::{Feeding, Folded, json, run};
+use early::Early;
 use proptest::prelude::*;
 use stages::{History, Rows, Stages, Updates};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,10 +110,10 @@ struct Case {
 impl Case {
     fn new(seed: u64, length: usize, workers: usize) -> Case {
         let (ticks, again) = (history(seed, length), seed.is_multiple_of(2));
-        let oracle = Oracle::new(&roomy(again), &ticks);
+        let early = Early::new(&roomy(again), &ticks);
         // So few that not all errors are shown, but twice as many are all that there ever were.
-        let config = Config { errors: oracle.failures.len().div_ceil(2).max(1), ..roomy(again) };
-        let forms = forms(&config, &History::new(&config, &ticks, &oracle), workers);
+        let config = Config { errors: early.failures.len().div_ceil(2).max(1), ..roomy(again) };
+        let forms = forms(&config, &History::new(&config, &ticks, &early), workers);
         Case { again, shown: run(&config, &ticks, Feeding { workers, ..Feeding::SIMPLE }), forms }
     }
 
@@ -194,7 +196,9 @@ impl Standing {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if std::env::var_os("WEIR_LONG").is_some() { 300 } else { 12 }, failure_persistence: None, ..ProptestConfig::default()
+        cases: if std::env::var_os("WEIR_LONG").is_some() { 300 } else { 12 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
     })]
 
     #[test]
@@ -217,17 +221,17 @@ fn every_view_has_a_form_or_a_reason_why_it_has_none() {
 fn a_form_that_loses_one_update_is_told_from_its_view() {
     let mut left: BTreeSet<usize> = (0..FORMS.len()).collect();
     for seed in 0..100 {
-        let mut told = Case::new(seed, 40, 1);
-        told.check().expect("equal before one is lost");
-        let end = told.shown.last().map_or(0, |released| released.frame.upper);
+        let mut case = Case::new(seed, 40, 1);
+        case.check().expect("equal before one is lost");
+        let end = case.shown.last().map_or(0, |released| released.frame.upper);
         left.retain(|number| {
-            let (view, updates) = (view(FORMS[*number].0).expect("a view"), &told.forms[*number]);
+            let (view, updates) = (view(FORMS[*number].0).expect("a view"), &case.forms[*number]);
             let last = updates.iter().rposition(|(_, at, _)| *at <= point(view, end));
-            let Some(last) = last.filter(|_| !(told.again && view.name == "rejects")) else { return true };
-            let lost = told.forms[*number].remove(last);
-            let said = told.check().expect_err("a lost update shows").to_string();
+            let Some(last) = last.filter(|_| !(case.again && view.name == "rejects")) else { return true };
+            let lost = case.forms[*number].remove(last);
+            let said = case.check().expect_err("a lost update shows").to_string();
             assert!(said.contains(view.name), "{}: {said}", view.name);
-            told.forms[*number].insert(last, lost);
+            case.forms[*number].insert(last, lost);
             false
         });
         if left.is_empty() {

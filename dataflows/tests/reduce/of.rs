@@ -15,7 +15,7 @@ pub(crate) trait Datum: Serialize + DeserializeOwned + 'static {}
 
 impl<D: Serialize + DeserializeOwned + 'static> Datum for D {}
 
-fn write<D: Serialize>(datum: &D) -> Bytes {
+pub(crate) fn write<D: Serialize>(datum: &D) -> Bytes {
     serde_json::to_vec(datum).expect("can be written")
 }
 
@@ -29,7 +29,11 @@ pub(crate) struct Fed<D>(Updates<Bytes>, PhantomData<fn() -> D>);
 
 impl<D: Datum> Fed<D> {
     pub(crate) fn new(updates: impl IntoIterator<Item = (D, u64, isize)>) -> Fed<D> {
-        Fed(updates.into_iter().map(|(datum, at, diff)| (write(&datum), at, diff)).collect(), PhantomData)
+        Fed::written(updates.into_iter().map(|(datum, at, diff)| (write(&datum), at, diff)).collect())
+    }
+
+    pub(crate) fn written(updates: Updates<Bytes>) -> Fed<D> {
+        Fed(updates, PhantomData)
     }
 
     pub(crate) fn feed<'s>(&self, scope: Scope<'s, u64>) -> Of<'s, D> {
@@ -57,20 +61,27 @@ impl<'s, D: Datum> Of<'s, D> {
         to: impl Fn(D, u64, isize) -> I + 'static,
     ) -> Of<'s, E> {
         let to = move |datum: Bytes, at, diff, changed: &mut Updates<Bytes>| {
-            changed.extend(to(read(&datum), at, diff).into_iter().map(|(datum, at, diff)| (write(&datum), at, diff)));
+            for (datum, at, diff) in to(read(&datum), at, diff) {
+                changed.push((write(&datum), at, diff));
+            }
         };
         Of(bytes::change(self.0, Box::new(to)), PhantomData)
     }
 
     pub(crate) fn flat_map<E: Datum, I: IntoIterator<Item = E>>(self, to: impl Fn(D) -> I + 'static) -> Of<'s, E> {
         let to = move |datum: Bytes, at, diff, changed: &mut Updates<Bytes>| {
-            changed.extend(to(read(&datum)).into_iter().map(|datum| (write(&datum), at, diff)));
+            for datum in to(read(&datum)) {
+                changed.push((write(&datum), at, diff));
+            }
         };
         Of(bytes::change(self.0, Box::new(to)), PhantomData)
     }
 
     pub(crate) fn map<E: Datum>(self, to: impl Fn(D) -> E + 'static) -> Of<'s, E> {
-        self.flat_map(move |datum| [to(datum)])
+        let to = move |datum: Bytes, at, diff, changed: &mut Updates<Bytes>| {
+            changed.push((write(&to(read(&datum))), at, diff));
+        };
+        Of(bytes::change(self.0, Box::new(to)), PhantomData)
     }
 
     pub(crate) fn filter(self, stays: impl Fn(&D) -> bool + 'static) -> Of<'s, D> {
@@ -107,9 +118,13 @@ impl<'s, K: Datum, V: Datum> Of<'s, (K, V)> {
         V: Ord,
     {
         let logic = move |key: &[u8], values: &[(&Bytes, isize)], found: &mut Vec<Bytes>| {
-            let mut values: Vec<(V, isize)> = values.iter().map(|(value, count)| (read(value), *count)).collect();
-            values.sort();
-            found.extend(logic(&read(key), &values).iter().map(write));
+            let read_one = |(value, count): &(&Bytes, isize)| Some((read::<V>(value), *count));
+            let mut values: Vec<Option<(V, isize)>> = values.iter().map(read_one).collect();
+            let order = bytes::in_order(values.len(), &|one, other| values[one].cmp(&values[other]));
+            let sorted: Vec<(V, isize)> = order.into_iter().filter_map(|place| values[place].take()).collect();
+            for datum in logic(&read(key), &sorted) {
+                found.push(write(&datum));
+            }
         };
         Of(bytes::reduce(self.0, Box::new(logic)), PhantomData)
     }

@@ -3,14 +3,16 @@
 //! Contract: which events count, for which of them there is room, in which life of their run, when that begins, ends and leaves,
 //! and what outlives it (facts, failures, measurements) is taken from the oracle; what views say of all this is the forms' own.
 
+use super::bytes::Bytes;
 use super::common::Tick;
 use super::common::oracle::admission::{HOUR, missing};
 use super::common::oracle::attempts::recognised;
 use super::common::oracle::control::{holding, masks};
+use super::common::oracle::rejects;
 use super::common::oracle::run_progress::{last_event_at, state};
 use super::common::oracle::runs::{Lives, Run, at};
-use super::common::oracle::{Oracle, performance, rejects};
-use super::of::{Datum, Fed, Of};
+use super::early::Early;
+use super::of::{Datum, Fed, Of, write};
 use super::tests::{Marked, Test, marked, tests};
 use super::told::{Course, Fact, Life, Told, Without};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,25 +89,25 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn new(config: &Config, ticks: &[Tick], oracle: &Oracle) -> History {
-        let lives = &oracle.lives;
-        let told = recognise(ticks, oracle);
+    pub(crate) fn new(config: &Config, ticks: &[Tick], early: &Early) -> History {
+        let lives = &early.lives;
+        let told = recognise(ticks, early);
         let events = |life: Life, run: &Run| {
             let told = |event: &Event| Told { without: without(run, event), ..told[&event.position].clone() };
-            run.events.iter().map(|(_, event)| (life, told(event))).collect::<BTreeSet<_>>()
+            run.events.iter().map(|(_, event)| (life, told(event))).collect::<Vec<_>>()
         };
         let course = |life: Life, run: &Run| {
             let (phase, state) = (run.phase.to_owned(), state(run).to_owned());
             let course = Course { phase, ended_at: run.ended_at, state, last_event_at: last_event_at(run) };
-            BTreeSet::from([(life, course)])
+            vec![(life, course)]
         };
         let silent = |life: Life, run: &Run| run.silent.iter().map(|stream| (life, *stream)).collect();
         let left_out = |life: Life, run: &Run| {
             run.left_out.iter().enumerate().map(|(number, (at, kind))| (life, (number, *at, *kind))).collect()
         };
-        let measured = performance::measured(config, ticks, lives).into_iter().map(|((tick, _, event), at, diff)| {
-            let told = Told { tick, event, failure: None, without: Without::default() };
-            (told, at, diff)
+        let measured = early.measured.iter().map(|((tick, _, event), at, diff)| {
+            let (event, without) = (Arc::clone(event), Without::default());
+            (Told { tick: *tick, event, failure: None, without }, *at, *diff)
         });
         History {
             events: changes(lives, true, events),
@@ -113,13 +115,13 @@ impl History {
             courses: changes(lives, true, course),
             outcomes: changes(lives, false, course),
             silent: changes(lives, true, silent),
-            gaps: gaps(config, ticks, oracle),
+            gaps: gaps(config, ticks, early),
             left_out: changes(lives, true, left_out),
-            facts: facts(oracle.facts.iter()),
-            failures: facts(oracle.failures.iter().filter(|(fact, ..)| fact.failure.is_some())),
-            slow: facts(oracle.slow.iter()),
+            facts: facts(&early.facts),
+            failures: facts(&early.failures),
+            slow: facts(&early.slow),
             measured: signed(measured),
-            refused: signed(oracle.rejected.iter().filter_map(refused)),
+            refused: signed(early.rejected.iter().filter_map(refused)),
             incidents: incidents(ticks),
             control: control(ticks),
         }
@@ -154,8 +156,8 @@ fn signed<D: Datum>(updates: impl Iterator<Item = (D, u64, i64)>) -> Fed<D> {
     Fed::new(updates.map(|(datum, at, diff)| (datum, at, isize::try_from(diff).expect("small"))))
 }
 
-fn facts<'a>(updates: impl Iterator<Item = &'a (AttemptFact, u64, i64)>) -> Fed<Fact> {
-    signed(updates.map(|(fact, at, diff)| (Fact(fact.clone()), *at, *diff)))
+fn facts(updates: &[(AttemptFact, u64, i64)]) -> Fed<Fact> {
+    signed(updates.iter().map(|(fact, at, diff)| (Fact(fact.clone()), *at, *diff)))
 }
 
 /// What of an event of a run there was no room for.
@@ -177,8 +179,8 @@ fn without(run: &Run, event: &Event) -> Without {
 }
 
 /// All events with what they are recognised as.
-fn recognise(ticks: &[Tick], oracle: &Oracle) -> BTreeMap<Position, Told> {
-    let told = oracle.judged.iter().map(|judged| {
+fn recognise(ticks: &[Tick], early: &Early) -> BTreeMap<Position, Told> {
+    let told = early.judged.iter().map(|judged| {
         let event = Arc::clone(&judged.event);
         let failure = event.outcome.filter(|outcome| outcome.fails()).map(|outcome: Outcome| {
             let masks = masks(ticks, &event.origin.project, judged.at);
@@ -191,22 +193,31 @@ fn recognise(ticks: &[Tick], oracle: &Oracle) -> BTreeMap<Position, Told> {
 }
 
 /// How what `of` says of runs changes; what has left is taken back or stays as it was.
-fn changes<D: Datum + Ord + Clone>(lives: &Lives, leaves: bool, of: impl Fn(Life, &Run) -> BTreeSet<D>) -> Fed<D> {
+fn changes<D: Datum>(lives: &Lives, leaves: bool, of: impl Fn(Life, &Run) -> Vec<D>) -> Fed<D> {
+    let of = |life: Life, run: &Run| of(life, run).iter().map(write).collect();
+    Fed::written(changes_of(lives, leaves, &of))
+}
+
+fn changes_of(lives: &Lives, leaves: bool, of: &dyn Fn(Life, &Run) -> BTreeSet<Bytes>) -> Updates<Bytes> {
     let mut updates = Vec::new();
     for (id, moments) in lives {
         let (mut known, mut number) = (BTreeSet::new(), 0);
         for moment in moments {
             let now = moment.run.as_ref().map(|run| of((*id, number), run));
             if leaves || now.is_some() {
-                let now = now.clone().unwrap_or_default();
-                updates.extend(known.difference(&now).map(|datum: &D| (datum.clone(), moment.at, -1)));
-                updates.extend(now.difference(&known).map(|datum| (datum.clone(), moment.at, 1)));
+                differ(&known, now.as_ref().unwrap_or(&BTreeSet::new()), moment.at, &mut updates);
             }
             number += usize::from(now.is_none());
             known = now.unwrap_or_default();
         }
     }
-    Fed::new(updates)
+    updates
+}
+
+/// What one has to do to the one for the other.
+fn differ(known: &BTreeSet<Bytes>, now: &BTreeSet<Bytes>, at: u64, updates: &mut Updates<Bytes>) {
+    updates.extend(known.difference(now).map(|datum| (datum.clone(), at, -1)));
+    updates.extend(now.difference(known).map(|datum| (datum.clone(), at, 1)));
 }
 
 fn refused((rejected, at, diff): &(rejects::Rejected, u64, i64)) -> Option<((u64, Refusal), u64, i64)> {
@@ -217,26 +228,25 @@ fn refused((rejected, at, diff): &(rejects::Rejected, u64, i64)) -> Option<((u64
 }
 
 /// What each life misses, looked at whenever that may change: streams are forgotten at whole hours.
-fn gaps(config: &Config, ticks: &[Tick], oracle: &Oracle) -> Fed<(Life, (Id, u64))> {
+fn gaps(config: &Config, ticks: &[Tick], early: &Early) -> Fed<(Life, (Id, u64))> {
     let end = ticks.last().map_or(0, |tick| tick.at);
-    let forgotten = oracle.judged.iter().map(|judged| (judged.at + config.stream_memory_ms).next_multiple_of(HOUR));
-    let moments = oracle.lives.values().flatten().map(|moment| moment.at);
+    let forgotten = early.judged.iter().map(|judged| (judged.at + config.stream_memory_ms).next_multiple_of(HOUR));
+    let moments = early.lives.values().flatten().map(|moment| moment.at);
     let times: BTreeSet<u64> = ticks.iter().map(|tick| tick.at).chain(forgotten).chain(moments).collect();
     let (mut updates, mut known) = (Vec::new(), BTreeSet::new());
     for time in times.into_iter().filter(|time| *time <= end) {
         let mut now = BTreeSet::new();
-        for (id, run) in at(&oracle.lives, time) {
-            let left = oracle.lives[&id].iter().filter(|moment| moment.at <= time && moment.run.is_none()).count();
+        for (id, run) in at(&early.lives, time) {
+            let left = early.lives[&id].iter().filter(|moment| moment.at <= time && moment.run.is_none()).count();
             let streams: BTreeSet<Id> = run.events.iter().map(|(_, event)| event.stream()).collect();
-            let missed = |stream| missing(config, &oracle.judged, stream, id, time);
+            let missed = |stream| missing(config, &early.judged, stream, id, time);
             let gaps = streams.into_iter().map(|stream| ((id, left), (stream, missed(stream))));
-            now.extend(gaps.filter(|(_, (_, count))| *count > 0));
+            now.extend(gaps.filter(|(_, (_, count))| *count > 0).map(|gap| write(&gap)));
         }
-        updates.extend(known.difference(&now).map(|gap| (*gap, time, -1)));
-        updates.extend(now.difference(&known).map(|gap| (*gap, time, 1)));
+        differ(&known, &now, time, &mut updates);
         known = now;
     }
-    Fed::new(updates)
+    Fed::written(updates)
 }
 
 fn incidents(ticks: &[Tick]) -> Fed<(Text, Incident)> {
@@ -246,12 +256,11 @@ fn incidents(ticks: &[Tick]) -> Fed<(Text, Incident)> {
             ControlChange::Incident(incident) => Some((Text::from(&*record.project), incident.clone())),
             _ => None,
         };
-        let now: BTreeSet<(Text, Incident)> = holding(ticks, tick.at).into_values().filter_map(of).collect();
-        updates.extend(known.difference(&now).map(|incident| (incident.clone(), tick.at, -1)));
-        updates.extend(now.difference(&known).map(|incident| (incident.clone(), tick.at, 1)));
+        let now = holding(ticks, tick.at).into_values().filter_map(of).map(|incident| write(&incident)).collect();
+        differ(&known, &now, tick.at, &mut updates);
         known = now;
     }
-    Fed::new(updates)
+    Fed::written(updates)
 }
 
 /// As JSON, since records have no order.
