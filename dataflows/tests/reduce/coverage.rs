@@ -18,6 +18,9 @@ use weir_schemas::view::{COVERAGE, COVERAGE_SUMMARY};
 /// Stream and attempt.
 type Session = (Id, u32);
 
+/// Shards expected, and the branch.
+type Announced = (Option<u64>, Option<Text>);
+
 /// What counts of a flag, by session.
 fn kept<'s>(stages: &Stages<'s>) -> Of<'s, ((Life, Text), (Session, Told))> {
     // What takes back says nothing of lines.
@@ -84,12 +87,11 @@ pub(crate) fn summary<'s>(stages: &Stages<'s>, _: &Config) -> Rows<'s> {
         let of = |shown: Text| ((life, shown), Part::Said(Arc::clone(&flag), session, told.clone()));
         [of(Arc::clone(&flag)), of("*".into())]
     });
-    let runs: Of<'s, (Life, (Option<u64>, Option<Text>))> =
-        stages.events.clone().reduce(|_, told: &[(Told, isize)]| {
-            let told: Vec<&Told> = told.iter().map(|(told, _)| told).collect();
-            let branch = told.iter().find_map(|told| told.event.origin.branch.clone());
-            vec![(announced(&told, Event::planned_shards), branch)]
-        });
+    let runs: Of<'s, (Life, Announced)> = stages.events.clone().reduce(|_, told: &[(Told, isize)]| {
+        let told: Vec<&Told> = told.iter().map(|(told, _)| told).collect();
+        let branch = told.iter().find_map(|told| told.event.origin.branch.clone());
+        vec![(announced(&told, Event::planned_shards), branch)]
+    });
     let runs = runs.join(stages.courses.clone());
     let shown = said.clone().map(|(key, _)| key).distinct().join(runs);
     let runs = shown.map(|(life, (flag, ((shards, branch), Course { phase, .. })))| {

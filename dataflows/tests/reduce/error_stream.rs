@@ -22,7 +22,7 @@ pub(crate) fn rows<'s>(stages: &Stages<'s>, config: &Config) -> Rows<'s> {
     // What was told once has been told, though it be taken back.
     let told = stages.failures.clone().change(|fact, tick, diff| {
         let name = name(&fact);
-        (diff > 0).then(|| ((name, (tick, fact)), tick, 1))
+        (diff > 0).then_some(((name, (tick, fact)), tick, 1))
     });
     let last = told.reduce(|_, told: &[((u64, Fact), isize)]| {
         told.last().map(|((_, fact), _)| fact.clone()).into_iter().collect()
