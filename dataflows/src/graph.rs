@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::control::{ControlInput, Rule};
 use crate::dry_run::{Answer, Question};
 use crate::durations::durations;
-use crate::facts::{PhaseChange, RowChange, Rows};
+use crate::facts::{AttemptFact, PhaseChange, RowChange, Rows};
 use crate::fork::Forks;
 use crate::gate::gate;
 use crate::input::{Event, Input, Refusal};
@@ -200,13 +200,10 @@ fn render<'s>(
     shown.add(&RULES, forks(control.rows));
     let (errors, of_masks) = error_stream::render(cx, failures.clone(), control.rules.clone(), asked.masks);
     shown.add(&ERROR_STREAM, forks(errors));
-    let facts_by_test = by_test(facts.clone());
-    let durations = durations(cx, facts_by_test.clone());
-    shown.add(&SLOW_TESTS, forks(durations.rows));
     let (of_phases, of_rules) = (phases.clone(), control.rules.clone());
+    let facts_by_test = by_test(facts.clone());
     let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
-    let (flaky, of_flaky_rules) = flaky_tests::render(cx, of_tests, asked.flaky);
-    shown.add(&FLAKY_TESTS, forks(flaky));
+    let (slow, of_flaky_rules) = over_runs(cx, of_tests, asked.flaky, &mut shown);
     shown.add(&COVERAGE, forks(coverage.rows));
     shown.add(&COVERAGE_OVERVIEW, forks(summaries::of_coverage(config, &mut coverage_summary)));
     shown.add(&COVERAGE_SUMMARY, coverage_summary);
@@ -215,7 +212,7 @@ fn render<'s>(
     shown.add(&SUITE_SUMMARY, forks(summaries::of_suites(config, &mut suite_rows)));
     shown.add(&SUITE_PROGRESS, suite_rows);
     shown.add(&TEST_RESULTS, forks(results.rows));
-    let (slow, running, awaited) = (durations.slow, results.running, runs.awaited);
+    let (running, awaited) = (results.running, runs.awaited);
     let sources = live_metrics::Sources { facts, slow, measured: measured.clone(), running, awaited, covered };
     let (metrics, late, of_suites) = live_metrics::render(cx, sources);
     shown.add(&LIVE_METRICS, forks(metrics));
@@ -229,6 +226,21 @@ fn render<'s>(
     shown.add(&MISSING, forks(cx.scope.concatenate(missing)));
     let outputs = shown.all(cx, control.rules, silence);
     (outputs, refusals, of_masks.concat(of_flaky_rules))
+}
+
+/// What is kept of tests over their runs: which are slow, and which are flaky. Gives the attempts that were slow, and the answers to
+/// what was asked of flaky rules.
+fn over_runs<'s>(
+    cx: &Context<'s>,
+    of_tests: flaky_tests::Of<'s>,
+    asked: Collection<'s, Question>,
+    shown: &mut Shown<'s>,
+) -> (Collection<'s, AttemptFact>, Collection<'s, Answer>) {
+    let durations = durations(cx, of_tests.facts.clone());
+    shown.add(&SLOW_TESTS, forks(durations.rows));
+    let (flaky, answers) = flaky_tests::render(cx, of_tests, asked);
+    shown.add(&FLAKY_TESTS, forks(flaky));
+    (durations.slow, answers)
 }
 
 /// Where the rows of views go: to what is made of other views' rows, and out.
