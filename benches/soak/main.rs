@@ -1,7 +1,7 @@
 //! Twelve days of a fleet in simulated time, with every long memory at three days: does memory grow, or the time of a tick?
 //!
 //! `cargo bench --bench soak`, or `-- DAYS EVENTS TICK_MS`; the default is 12 days, 200 million events and ticks of 1 s. One
-//! worker: most of a tick with few events is what workers tell each other, and that is the same on the first day as on the last.
+//! worker: with two, most of a tick with few events is timely's progress between them, which holds no state of ours.
 //! A tick is fed when the frame of the last one has left. Prints a line a simulated day and the verdict: the mean
 //! of days 10 to 12 against days 7 to 9, of resident memory (within 5 %) and of CPU a tick (not above by more than the run's own
 //! spread, which [`hours`] defines). Writes `target/soak.csv` and `docs/soak.svg`, by simulated hour. Ends with 1 when
