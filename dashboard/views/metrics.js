@@ -189,7 +189,8 @@ function scopeTable(shown) {
     return {
       element: h("tr", {}, name, ...cells),
       update(row) {
-        text(name, shown.parts.value(row, "name"));
+        // The one without a name stands for all who found no room.
+        text(name, shown.parts.value(row, "name") || "Others");
         columns.forEach((column, index) => text(cells[index], formats[column](shown.parts.value(row, column))));
       },
     };

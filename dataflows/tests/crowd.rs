@@ -1,5 +1,5 @@
-//! `performance` and `flaky_tests` equal their oracles where there is no room for all: who gets in, who makes room, from when on what
-//! happened is whose.
+//! `performance`, `live_metrics` and `flaky_tests` equal their oracles where there is no room for all: who gets in, who makes room, from
+//! when on what happened is whose.
 
 mod common;
 
@@ -9,12 +9,13 @@ use common::oracle::Oracle;
 use common::{Feeding, Folded, json, run};
 use std::collections::BTreeSet;
 use weir_dataflows::Config;
-use weir_schemas::view::{FLAKY_TESTS, PERFORMANCE, View};
+use weir_schemas::view::{FLAKY_TESTS, LIVE_METRICS, PERFORMANCE, View};
 
 /// Room for one, two or three in a bucket, and for as many metrics.
 fn settings(seed: u64) -> Config {
     let share = 1 + usize::try_from(seed % 3).expect("small");
     Config {
+        live_scopes: 256 * share,
         performance_scopes: 256 * share,
         performance_metrics: share,
         performance_said: 40,
@@ -47,7 +48,7 @@ fn check(oracle: &Oracle, folded: &Folded, view: &View, seed: u64) -> bool {
 
 #[test]
 fn who_finds_room_equals_the_oracles_where_many_want_it() {
-    let mut crowded = 0;
+    let mut crowded = [0, 0];
     for seed in 0_u64..if std::env::var_os("WEIR_LONG").is_some() { 2_000 } else { 120 } {
         let ticks = crowd(seed, 60);
         let (oracle, mut folded) = (Oracle::new(&settings(seed), &ticks), Folded::new());
@@ -55,10 +56,11 @@ fn who_finds_room_equals_the_oracles_where_many_want_it() {
         let ticks_a_step = 1 + usize::try_from(seed % 7).expect("small");
         for released in run(&settings(seed), &ticks, Feeding { workers, ticks_a_step, seed }) {
             folded.apply(&released);
-            let others = check(&oracle, &folded, &PERFORMANCE, seed);
+            for (view, crowded) in [&PERFORMANCE, &LIVE_METRICS].into_iter().zip(&mut crowded) {
+                *crowded += usize::from(check(&oracle, &folded, view, seed));
+            }
             check(&oracle, &folded, &FLAKY_TESTS, seed);
-            crowded += usize::from(others);
         }
     }
-    assert!(crowded > 100, "there was room for all but {crowded} times");
+    assert!(crowded.iter().all(|times| *times > 100), "there was room for all but {crowded:?} times");
 }

@@ -161,6 +161,7 @@ fn engine(config: &Config, rules: &mut Rules) {
     }
     rules.at_least("engine.failure_patterns", engine.failure_patterns as u64, 1);
     rules.at_least("engine.patterns_held", engine.patterns_held as u64, 256);
+    rules.at_least("engine.live_scopes", engine.live_scopes as u64, 256);
     rules.at_least("engine.performance_scopes", engine.performance_scopes as u64, 256);
     rules.at_least("engine.flaky_tests", engine.flaky_tests as u64, 256);
     rules.at_least("engine.slow_tests", engine.slow_tests as u64, 1);

@@ -105,6 +105,7 @@ impl Config {
             slow_tests: engine.slow_tests,
             slow_tests_held: engine.slow_tests_held,
             duration_memory_ms: engine.duration_memory.ms(),
+            live_scopes: engine.live_scopes,
             performance_said: engine.performance_said,
             performance_scopes: engine.performance_scopes,
             flaky_tests: engine.flaky_tests,

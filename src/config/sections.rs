@@ -142,6 +142,8 @@ pub struct Engine {
     pub users: usize,
     /// A user none of whose runs is shown is forgotten so long after the last event of one.
     pub user_memory: Period,
+    /// Suites with attempts within an hour and, as many, branches and frameworks a project; what comes above is counted together.
+    pub live_scopes: usize,
     /// Measurements of a run that can be taken back; what comes above only counts.
     pub performance_said: usize,
     /// Suites and, as many, tests a project whose performance is kept; what comes above is counted together.
@@ -189,6 +191,7 @@ impl Default for Engine {
             patterns_held: 16_384,
             users: 10_000,
             user_memory: Period::from_days(7),
+            live_scopes: 65_536,
             performance_said: 10_000,
             performance_scopes: 10_240,
             flaky_tests: 16_384,

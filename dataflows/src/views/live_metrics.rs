@@ -11,6 +11,10 @@
 //! What is covered comes from the rows of `coverage_summary`, so an event costs nothing for it. It is summed by lines, over the runs
 //! that are in state ([`gauges`]); where it comes from ten minutes ago [`trend`] knows.
 //!
+//! A project has room for `live_scopes` suites with attempts within an hour, and for as many branches and frameworks, a 256th of it in each of
+//! 256 buckets by identity. The attempts and measurements of those that find none are counted in a row of their kind without a name. What is
+//! running or covered always stands under its own name: there is as much of it as the row budget lets in.
+//!
 //! `performance_score` is the share of attempts that were not slow for their test, of those that say how long they took and were not
 //! skipped; the verdicts come from `crate::durations`.
 //!
@@ -36,15 +40,17 @@ mod trend;
 use crate::context::Context;
 use crate::facts::{AttemptFact, Awaited, Late, Rows, Running};
 use crate::fork::Forks;
-use crate::keyed::{Collection, Inlets};
+use crate::keyed::{Collection, Inlets, keyed};
 use crate::views::performance;
 use crate::views::performance::measures::Measurement;
 use crate::window::Window;
 use delta::Delta;
 use gauges::{Covered, Gauge, LocalGauges};
 use local::{Attempt, LocalPanes};
-use scopes::Scopes;
+use scopes::{ScopeOutput, Scopes};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concat as _;
+use timely::dataflow::operators::vec::Map as _;
 
 /// The view's windows, each inside the next.
 pub const WINDOWS: [Window; 3] = [Window::of(60_000), Window::of(600_000), Window::of(3_600_000)];
@@ -96,10 +102,23 @@ pub fn render<'s>(
         .add(awaited, Pipeline, |awaited| Some(Gauge::Awaited(awaited)))
         .add(covered, Pipeline, |covered| Some(Gauge::Covered(covered)))
         .keyed(until, LocalGauges::default());
-    let owner = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.scope.route());
-    let rows = Inlets::new("LiveMetrics", cx.scope)
+    let owner = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
+    let told = Inlets::new("LiveMetrics", cx.scope)
         .add(panes, owner(), Some)
         .add(gauges, owner(), Some)
-        .keyed(until, Scopes::default());
-    (rows, late, suites)
+        .keyed(until, Scopes::new(delta::share(&cx.config)));
+    let mut kinds = Forks::new("LiveMetricsKinds", told);
+    let overflow = kinds.tap(|output| match output {
+        ScopeOutput::Overflow(delta) => Some(Delta::clone(delta).without_name()),
+        ScopeOutput::Row(_) => None,
+    });
+    let row = |output| match output {
+        ScopeOutput::Row(row) => Some(row),
+        ScopeOutput::Overflow(_) => None,
+    };
+    let rows = kinds.rest(row);
+    // There is one a project and kind, so there is room for it.
+    let others = keyed("LiveMetricsOther", overflow, owner(), until, Scopes::new(1));
+    let others = others.flat_map(move |(output, time, diff)| Some((row(output)?, time, diff)));
+    (rows.concat(others), late, suites)
 }

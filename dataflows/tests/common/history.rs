@@ -51,6 +51,7 @@ pub fn config() -> Config {
         error_memory_ms: 5_000_000,
         coverage_said: 3,
         coverage_memory_ms: 7_000_000,
+        live_scopes: 256,
         performance_said: 2,
         performance_scopes: 256,
         performance_metrics: 2,

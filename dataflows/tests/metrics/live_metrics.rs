@@ -1,6 +1,6 @@
 //! `live_metrics` and its hold-back form against an oracle.
 
-use crate::common::oracle::live_metrics::{Datum, WINDOWS, left, rows as oracle};
+use crate::common::oracle::live_metrics::{Datum, WINDOWS, in_scopes, left, rows};
 use crate::harness::{Attempt, BASE, ByHand, Follower, attempts, cases, check, facts, run};
 use crate::hold_back;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use weir_dataflows::keyed::{Collection, Machine as _, Step, Updates};
 use weir_dataflows::views::live_metrics::delta::Delta;
 use weir_dataflows::views::live_metrics::gauges::Covered;
 use weir_dataflows::views::live_metrics::local::{Attempt as PaneInput, LocalPanes};
-use weir_dataflows::views::live_metrics::scopes::Scopes;
+use weir_dataflows::views::live_metrics::scopes::{Entry, ScopeOutput, Scopes};
 use weir_dataflows::views::live_metrics::{Sources, render};
 use weir_dataflows::views::performance::measures::Measurement;
 use weir_schemas::id::Id;
@@ -125,6 +125,11 @@ fn points_of_coverage(updates: &Updates<Datum>) -> Vec<u64> {
     around.filter(|point| *point >= BASE).collect::<BTreeSet<u64>>().into_iter().collect()
 }
 
+/// The rows at `now`: there is room for all.
+fn oracle(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
+    rows(&in_scopes(updates), updates, now)
+}
+
 fn points() -> Vec<u64> {
     (0..=(2 * SPAN + 70_000) / 250).map(|point| BASE + point * 250).collect()
 }
@@ -219,11 +224,22 @@ proptest! {
     }
 }
 
+/// Of a bucket, for all scopes of these tests.
+const ROOM: usize = 100;
+
+/// The worker of what is in a snapshot.
+fn bucket(entry: &Entry) -> u64 {
+    match entry {
+        Entry::Since(group, _) => group.1.into(),
+        Entry::Scope(id, _) => (id.0 % 256) as u64,
+    }
+}
+
 /// Both layers, one after the other; with a time at which their state is written down and spread over other machines.
 fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> Updates<(Row, Cause)> {
-    let (mut local, mut scopes) = (ByHand::new(LocalPanes::default()), ByHand::new(Scopes::default()));
+    let (mut local, mut scopes) = (ByHand::new(LocalPanes::default()), ByHand::new(Scopes::new(ROOM)));
     let mut stop = stop;
-    let owner = |delta: &Delta| delta.scope.route();
+    let owner = Delta::route;
     let end = BASE + 4 * HOUR;
     let mut ticks: Vec<(u64, Vec<(PaneInput, i64)>)> = updates
         .chunk_by(|a, b| a.1 == b.1)
@@ -253,11 +269,14 @@ fn by_hand(updates: &[(AttemptFact, u64, i64)], stop: Option<(u64, usize)>) -> U
         }
         if let Some((_, workers)) = stop.take_if(|(stop, _)| *stop == time) {
             local.restore((0..workers).map(|_| LocalPanes::default()).collect(), |entry| entry.suite.route());
-            scopes.restore((0..workers).map(|_| Scopes::default()).collect(), |(id, _)| id.route());
+            scopes.restore((0..workers).map(|_| Scopes::new(ROOM)).collect(), bucket);
         }
     }
-    let mut out: Updates<_> =
-        scopes.out.drain(..).map(|(change, time, diff)| ((change.row, change.cause), time, diff)).collect();
+    let row = |output| match output {
+        ScopeOutput::Row(change) => (change.row, change.cause),
+        ScopeOutput::Overflow(delta) => panic!("there is room for all, and not for {delta:?}"),
+    };
+    let mut out: Updates<_> = scopes.out.drain(..).map(|(output, time, diff)| (row(output), time, diff)).collect();
     out.sort_by(|(a, at, diff), (b, other, sign)| (at, &a.0, diff).cmp(&(other, &b.0, sign)));
     out
 }

@@ -89,6 +89,7 @@ fn roomy(again: bool) -> Config {
         pattern_memory_ms: always,
         coverage_said: 1_000,
         main_branches: Vec::new(),
+        live_scopes: 1 << 20,
         performance_scopes: 1 << 20,
         performance_metrics: 32,
         users: 1_000,

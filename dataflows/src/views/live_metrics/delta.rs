@@ -4,8 +4,10 @@
 //! A delta of a pane is told even when its sums cancel out if a withdrawal was part of it: the cause must not depend on
 //! which worker summed what.
 
+use crate::config::Config;
 use crate::input::Text;
 use crate::percentiles::{Counts, Scratch};
+use crate::top_k::Group;
 use crate::views::performance::content::Sum;
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,40 @@ pub struct Delta {
     pub name: ScopeName,
     /// What changes.
     pub change: Change,
+}
+
+/// In how many parts the names of a project are, each with its share of the room.
+const BUCKETS: u128 = 256;
+
+impl Delta {
+    /// The worker that has the scope: that of its bucket.
+    #[must_use]
+    pub fn route(&self) -> u64 {
+        (self.scope.0 % BUCKETS) as u64
+    }
+
+    /// Who it shares its room with.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        group(self.scope, &self.name)
+    }
+
+    /// The same of the row of all attempts of a project's kind of scope that found no room.
+    #[must_use]
+    pub fn without_name(self) -> Delta {
+        let name = ScopeName { name: "".into(), ..self.name };
+        Delta { scope: group(Id::default(), &name).0, name, change: self.change }
+    }
+}
+
+/// The group of a scope of this name.
+pub(super) fn group(scope: Id, name: &ScopeName) -> Group {
+    (Id::of(&["live_metrics", name.kind.as_str(), &name.project]), (scope.0 % BUCKETS) as u32)
+}
+
+/// How many names a bucket has room for.
+pub(super) fn share(config: &Config) -> usize {
+    config.live_scopes / BUCKETS as usize
 }
 
 /// What changes in a scope.

@@ -14,13 +14,15 @@
 //! attempts a second for an hour takes about 75 KB; the most that a scope can take but for patterns is 170 panes of
 //! 15 KB. An attempt is added to a histogram once and moved twice, by then as counts of its bucket.
 
-use super::delta::{Change, Gauges, Pane, PaneDelta, ScopeKind, ScopeName, Sums};
+use super::delta::{Change, Gauges, Pane, PaneDelta, ScopeKind, ScopeName, Sums, group};
 use super::patterns::Patterns;
+use super::scopes::ScopeOutput;
 use super::trend::Past;
-use super::{LONG_CADENCE_MS, WINDOW_NAMES, WINDOWS};
+use super::{LONG_CADENCE_MS, LONGEST, WINDOW_NAMES, WINDOWS};
 use crate::facts::RowChange;
 use crate::keyed::Step;
 use crate::percentiles::{Histogram, Scratch, percentiles};
+use crate::top_k::Group;
 use crate::window::Panes;
 use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,9 @@ pub struct Scope {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kept {
     name: ScopeName,
+    /// While it has room for attempts: the minute from which on what happened is its own; what happened before, while there was no
+    /// room for all, is not.
+    since: Option<u64>,
     panes: [Panes<Pane>; WINDOWS.len()],
     gauges: Gauges,
     /// What live coverage was.
@@ -83,6 +88,7 @@ impl Scope {
     pub(super) fn new(name: ScopeName) -> Scope {
         Scope::from(Kept {
             name,
+            since: None,
             panes: Default::default(),
             gauges: Gauges::default(),
             past: Past::default(),
@@ -97,6 +103,26 @@ impl Scope {
     /// What a snapshot has to have of it.
     pub(super) fn kept(&self) -> &Kept {
         &self.kept
+    }
+
+    /// The minute from which on what happened is its own, while it has room for that.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.kept.since
+    }
+
+    /// It has room now, or none.
+    pub(super) fn set_since(&mut self, since: Option<u64>) {
+        self.kept.since = since;
+    }
+
+    /// Who it shares its room with, when its identity is this.
+    pub(super) fn group(&self, id: Id) -> Group {
+        group(id, &self.kept.name)
+    }
+
+    /// Whether no attempt is left of it in any window.
+    pub(super) fn empty(&self) -> bool {
+        self.kept.panes.iter().all(Panes::is_empty)
     }
 
     /// Moves what has left a window on to the next level, or out.
@@ -154,7 +180,7 @@ impl Scope {
     }
 
     /// Shows what has changed, as far as `now` is a time for it; says when to look at it next, if that is news.
-    pub(super) fn show(&mut self, tools: &mut Tools, step: &mut Step<'_, RowChange>) -> Option<u64> {
+    pub(super) fn show(&mut self, tools: &mut Tools, step: &mut Step<'_, ScopeOutput>) -> Option<u64> {
         let now = step.now();
         self.move_on(now, tools);
         self.take_patterns(now);
@@ -170,10 +196,10 @@ impl Scope {
             let shown = &mut self.kept.shown[window];
             if row != *shown {
                 if let Some(row) = shown.take() {
-                    step.emit(RowChange { row, cause }, -1);
+                    step.emit(ScopeOutput::Row(RowChange { row, cause }), -1);
                 }
                 if let Some(row) = &row {
-                    step.emit(RowChange { row: row.clone(), cause: Cause::Changed }, 1);
+                    step.emit(ScopeOutput::Row(RowChange { row: row.clone(), cause: Cause::Changed }), 1);
                 }
                 *shown = row;
             }
@@ -201,8 +227,8 @@ impl Scope {
 
     /// Whether nothing is left of it.
     pub(super) fn idle(&self) -> bool {
-        let Kept { panes, gauges, shown, .. } = &self.kept;
-        panes.iter().all(Panes::is_empty) && *gauges == Gauges::default() && shown.iter().all(Option::is_none)
+        let Kept { gauges, shown, .. } = &self.kept;
+        self.empty() && *gauges == Gauges::default() && shown.iter().all(Option::is_none)
     }
 
     fn row(&self, window: usize, writer: &mut RowWriter) -> Option<Row> {
@@ -263,10 +289,20 @@ impl Kept {
     pub(super) fn due(&self) -> u64 {
         self.due
     }
+
+    /// Who it shares its room with, if it has any.
+    pub(super) fn roomed(&self, id: Id) -> Option<Group> {
+        self.since.map(|_| group(id, &self.name))
+    }
+}
+
+/// The minute of a pane of the shortest window: where something belongs to is decided by minutes.
+pub(super) fn minute(pane: u64) -> u64 {
+    LONGEST.pane(WINDOWS[0].begin(pane))
 }
 
 /// The first level whose window still holds a pane of the shortest one, and the level's pane that it belongs to.
-fn place(pane: u64, now: u64) -> Option<(usize, u64)> {
+pub(super) fn place(pane: u64, now: u64) -> Option<(usize, u64)> {
     if WINDOWS[0].expiry(pane) > now {
         return Some((0, pane));
     }

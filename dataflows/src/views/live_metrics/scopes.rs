@@ -1,79 +1,194 @@
-//! The second layer of `live_metrics`: all scopes of a worker.
+//! The second layer of `live_metrics`: all scopes of a worker's buckets.
 //!
-//! Contract: takes [`Delta`]s of any workers, which come at cadence points; moves each scope's rows at the points at which
-//! something came or a pane left a window, those of the longer windows at whole seconds.
+//! Contract: takes [`Delta`]s of any workers, which come at cadence points; first moves on what is due, so that whoever has no attempts left
+//! makes room; moves each scope's rows at the points at which something came or a pane left a window, those of the longer windows at
+//! whole seconds. Attempts that find no room leave as [`ScopeOutput::Overflow`], and what is taken back of them does as well.
 //!
 //! # Invariants
-//! A scope without a row, panes, running or awaited tests is forgotten.
+//! What is running, awaited or covered needs no room: there is as much of it as the row budget lets in. A scope keeps its room until
+//! all attempts that it ever took have left an hour, and what is its own begins after the last minute in which its bucket turned any away:
+//! so where an attempt is counted follows from when it happened, and a withdrawal finds it there. Of what comes at one time, scopes that have room
+//! are served first, in any order; then the others in the order of (bucket, scope, pane).
+//!
+//! A scope without a row, attempts, running or awaited tests is forgotten.
+//!
+//! # Cost
+//! A comparison a delta; a look-up of the room when a scope comes and when its attempts have left. 20 bytes a bucket that was full within an hour.
 
-use super::delta::Delta;
-use super::scope::{Kept, Scope, Tools};
+use super::LONGEST;
+use super::delta::{Change, Delta};
+use super::scope::{Kept, Scope, Tools, minute, place};
 use crate::facts::RowChange;
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
+use crate::room::{Entry as Place, Room};
+use crate::top_k::Group;
 use crate::window::Agenda;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use weir_schemas::id::Id;
 
+/// What comes out.
+#[derive(Clone, Debug)]
+pub enum ScopeOutput {
+    /// Of the view.
+    Row(RowChange),
+    /// Attempts of a scope that found no room.
+    Overflow(Box<Delta>),
+}
+
 /// All scopes of one worker.
-#[derive(Default)]
 pub struct Scopes {
     scopes: Map<Id, Box<Scope>>,
+    room: Room,
+    /// The minute from which on new scopes of a bucket get in, where it has turned any away.
+    since: BTreeMap<Group, u64>,
     agenda: Agenda<Id>,
     /// To which something came at the running time, some twice.
     touched: Vec<Id>,
+    /// What came at the running time for scopes without room.
+    coming: Vec<Delta>,
     tools: Tools,
 }
 
 impl Scopes {
-    fn show(&mut self, id: Id, step: &mut Step<'_, RowChange>) {
+    /// None yet, with room for so many in a bucket.
+    #[must_use]
+    pub fn new(share: usize) -> Scopes {
+        let (scopes, since, agenda, touched, coming, tools) = Default::default();
+        Scopes { scopes, room: Room::new(share), since, agenda, touched, coming, tools }
+    }
+
+    /// Moves a scope on, and has it make room when it has no attempts left.
+    fn settle(&mut self, id: Id, now: u64) {
+        let Some(scope) = self.scopes.get_mut(&id) else { return };
+        scope.move_on(now, &mut self.tools);
+        if scope.since().is_some() && scope.empty() {
+            self.room.leave(scope.group(id), 0, id);
+            scope.set_since(None);
+        }
+    }
+
+    /// Takes a delta in, unless it needs room and has none yet.
+    fn take(&mut self, delta: Delta, step: &mut Step<'_, ScopeOutput>) {
+        let (id, now) = (delta.scope, step.now());
+        let scope = match &delta.change {
+            Change::Gauges(_) => self.scopes.get_or_insert_with(id, || Box::new(Scope::new(delta.name.clone()))),
+            Change::Pane(of_pane) => {
+                // What has left all windows is nobody's.
+                if place(of_pane.pane, now).is_none() {
+                    return;
+                }
+                let scope = self.scopes.get_mut(&id);
+                let Some((scope, since)) = scope.and_then(|scope| scope.since().map(|since| (scope, since))) else {
+                    return self.coming.push(delta);
+                };
+                if minute(of_pane.pane) < since {
+                    return step.emit(ScopeOutput::Overflow(Box::new(delta)), 1);
+                }
+                scope
+            }
+        };
+        scope.move_on(now, &mut self.tools);
+        scope.take(delta.change, now, &mut self.tools);
+        self.touched.push(id);
+    }
+
+    /// Gives room to those that came without, as long as there is any.
+    fn enter(&mut self, step: &mut Step<'_, ScopeOutput>) {
+        let pane = |delta: &Delta| if let Change::Pane(of_pane) = &delta.change { of_pane.pane } else { 0 };
+        let mut coming = std::mem::take(&mut self.coming);
+        coming.sort_by_cached_key(|delta| (delta.group(), delta.scope, pane(delta)));
+        for delta in coming {
+            let (group, pane) = (delta.group(), pane(&delta));
+            let roomed = self.scopes.get_mut(&delta.scope).is_some_and(|scope| scope.since().is_some());
+            if !roomed && !self.admit(&delta, group, minute(pane), step.now()) {
+                step.emit(ScopeOutput::Overflow(Box::new(delta)), 1);
+                continue;
+            }
+            self.take(delta, step);
+        }
+    }
+
+    /// Whether the scope of a delta of a minute gets room.
+    fn admit(&mut self, delta: &Delta, group: Group, minute: u64, now: u64) -> bool {
+        let since = self.since.get(&group).copied().unwrap_or(0);
+        if minute < since {
+            return false;
+        }
+        if self.room.enter(group) == Place::Full {
+            self.since.insert(group, LONGEST.pane(now) + 1);
+            return false;
+        }
+        let scope = self.scopes.get_or_insert_with(delta.scope, || Box::new(Scope::new(delta.name.clone())));
+        scope.set_since(Some(since));
+        true
+    }
+
+    fn show(&mut self, id: Id, step: &mut Step<'_, ScopeOutput>) {
         let Some(scope) = self.scopes.get_mut(&id) else { return };
         if let Some(due) = scope.show(&mut self.tools, step)
             && self.agenda.add(due, id)
         {
             step.wake_at(due);
         }
-        if scope.idle() {
+        if scope.idle() && scope.since().is_none() {
             self.scopes.remove(&id);
         }
     }
 }
 
+/// The state in a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Entry {
+    /// A bucket that turned away.
+    Since(Group, u64),
+    /// A scope.
+    Scope(Id, Box<Kept>),
+}
+
 impl Machine for Scopes {
     type Input = Delta;
-    type Output = RowChange;
-    type Entry = (Id, Kept);
+    type Output = ScopeOutput;
+    type Entry = Entry;
 
     #[cfg(test)]
     fn fresh(&self) -> Option<Self> {
-        Some(Scopes::default())
+        Some(Scopes::new(self.room.share()))
     }
 
-    fn step(&mut self, data: &mut Vec<(Delta, i64)>, step: &mut Step<'_, RowChange>) {
-        for (Delta { scope: id, name, change }, _) in data.drain(..) {
-            let scope = self.scopes.get_or_insert_with(id, || Box::new(Scope::new(name)));
-            scope.move_on(step.now(), &mut self.tools);
-            scope.take(change, step.now(), &mut self.tools);
-            self.touched.push(id);
-        }
+    fn step(&mut self, data: &mut Vec<(Delta, i64)>, step: &mut Step<'_, ScopeOutput>) {
+        let now = step.now();
+        let due = self.agenda.due(now);
+        due.iter().for_each(|id| self.settle(*id, now));
+        self.since.retain(|_, since| LONGEST.expiry(*since) > now);
+        data.drain(..).for_each(|(delta, _)| self.take(delta, step));
+        self.enter(step);
         // Whoever comes again, or is due as well, has nothing more to show.
         let mut touched = std::mem::take(&mut self.touched);
         touched.drain(..).for_each(|id| self.show(id, step));
         self.touched = touched;
-        for id in self.agenda.due(step.now()) {
-            self.show(id, step);
-        }
+        due.into_iter().for_each(|id| self.show(id, step));
     }
 
-    fn entries(&self) -> Vec<(Id, Kept)> {
-        self.scopes.sorted().into_iter().map(|(id, scope)| (*id, scope.kept().clone())).collect()
+    fn entries(&self) -> Vec<Entry> {
+        let since = self.since.iter().map(|(group, since)| Entry::Since(*group, *since));
+        let scopes = self.scopes.sorted().into_iter();
+        since.chain(scopes.map(|(id, scope)| Entry::Scope(*id, Box::new(scope.kept().clone())))).collect()
     }
 
-    fn restore(&mut self, entries: Vec<(Id, Kept)>) -> Vec<u64> {
-        for (id, kept) in entries {
-            if kept.due() > 0 {
-                self.agenda.add(kept.due(), id);
+    fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
+        for entry in entries {
+            match entry {
+                Entry::Since(group, since) => drop(self.since.insert(group, since)),
+                Entry::Scope(id, kept) => {
+                    if kept.due() > 0 {
+                        self.agenda.add(kept.due(), id);
+                    }
+                    kept.roomed(id).into_iter().for_each(|group| self.room.restore(group));
+                    self.scopes.insert(id, Box::new(Scope::from(*kept)));
+                }
             }
-            self.scopes.insert(id, Box::new(Scope::from(kept)));
         }
         self.agenda.times().collect()
     }

@@ -1,10 +1,11 @@
 //! The view `live_metrics`: the last 60 s, 10 min and hour of each scope, from attempts, measurements and gauges.
 
 use super::Runs;
-use super::performance::Measured;
+use super::performance::{Guests, Measured};
 use super::runs::{announced, names, planned, streams};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use weir_dataflows::Config;
 use weir_dataflows::facts::{AttemptFact, Awaited, AwaitedKind, Running};
 use weir_dataflows::input::{Names, Origin, Text};
 use weir_dataflows::keyed::Updates;
@@ -33,6 +34,17 @@ pub enum Datum {
     Awaited(Awaited),
     Measured(Measurement),
     Covered(Covered),
+}
+
+impl Datum {
+    /// When it happened; of what is now, never.
+    fn at(&self) -> u64 {
+        match self {
+            Datum::Fact(fact) | Datum::Slow(fact) => fact.at,
+            Datum::Measured(measured) => measured.at,
+            Datum::Running(_) | Datum::Awaited(_) | Datum::Covered(_) => 0,
+        }
+    }
 }
 
 /// Project, kind and name.
@@ -130,6 +142,50 @@ pub fn expected_row((project, kind, name): &Scope, window: usize, sums: &Expecte
     Some(row.finish(&LIVE_METRICS))
 }
 
+/// Attempts and measurements, each as often as there are scopes that it belongs to.
+pub fn in_scopes(updates: &[(Datum, u64, i64)]) -> Updates<(Scope, Datum)> {
+    let of = |datum: &Datum| match datum {
+        Datum::Fact(fact) | Datum::Slow(fact) => scopes(&fact.names, &fact.origin),
+        Datum::Measured(measured) if measured.performance.memory.is_some() => scopes(&measured.names, &measured.origin),
+        _ => Vec::new(),
+    };
+    let all = |(datum, told, diff): &(Datum, u64, i64)| {
+        of(datum).into_iter().map(|scope| ((scope, datum.clone()), *told, *diff)).collect::<Vec<_>>()
+    };
+    updates.iter().flat_map(all).collect()
+}
+
+/// The same where there is room for it; the others in the scope without a name of their kind.
+pub fn placed(config: &Config, updates: Updates<(Scope, Datum)>) -> Updates<(Scope, Datum)> {
+    let id = |(project, kind, name): &Scope| match *kind {
+        "project" => Id::of(&["project", project]),
+        kind => Id::of(&[kind, project, name]),
+    };
+    let mut points: BTreeMap<u64, Updates<(Scope, Datum)>> = BTreeMap::new();
+    for ((scope, datum), told, diff) in updates {
+        let point = told.next_multiple_of(250);
+        if left(datum.at(), WINDOWS[2]) > point {
+            points.entry(point).or_default().push(((scope, datum), told, diff));
+        }
+    }
+    let mut buckets: BTreeMap<(Text, &str, u128), Guests<Id>> = BTreeMap::new();
+    let mut placed = Vec::new();
+    for (now, came) in points {
+        buckets.values_mut().for_each(|bucket| bucket.leave(now));
+        let mut keyed: Vec<_> = came.into_iter().map(|one| (id(&one.0.0), one)).collect();
+        keyed.sort_by_key(|(id, ((_, datum), ..))| (*id, datum.at() / 1_000));
+        for (id, ((scope, datum), told, diff)) in keyed {
+            let (project, kind, name) = scope;
+            let bucket = (Arc::clone(&project), kind, id.0 % 256);
+            let bucket = buckets.entry(bucket).or_insert_with(|| Guests::new(WINDOWS[2]));
+            let own = bucket.admit(&id, datum.at(), now, config.live_scopes / 256);
+            let name = if own { name } else { Text::from("") };
+            placed.push((((project, kind, name), datum), told, diff));
+        }
+    }
+    placed
+}
+
 /// What an attempt or a measurement belongs to.
 pub fn scopes(names: &Names, origin: &Origin) -> Vec<Scope> {
     let scope = |kind, name: &Text| (Arc::clone(&names.project), kind, Arc::clone(name));
@@ -175,33 +231,33 @@ fn coverage(updates: &[(Datum, u64, i64)], now: u64) -> BTreeMap<Scope, (i64, Op
     is.iter().map(|(scope, is)| (scope.clone(), (*is, trend(scope, *is)))).collect()
 }
 
-/// The rows at `now`, from all updates up to then.
-pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
+/// The rows at `now`, from all updates up to then: of what is in scopes, and of what is running, awaited and covered.
+pub fn rows(placed: &Updates<(Scope, Datum)>, gauges: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for (number, window) in WINDOWS.into_iter().enumerate() {
         // The longer ones move at whole seconds.
         let now = if number == 0 { now } else { now / 1_000 * 1_000 };
         let mut sums: BTreeMap<Scope, Expected> = BTreeMap::new();
-        for (datum, _, diff) in updates.iter().filter(|(_, time, _)| *time <= now) {
+        for ((scope, datum), _, diff) in placed.iter().filter(|(_, time, _)| *time <= now) {
+            if left(datum.at(), window) <= now {
+                continue;
+            }
+            let (sums, count) = (sums.entry(scope.clone()).or_default(), i128::from(*diff));
+            match datum {
+                Datum::Fact(fact) => {
+                    let pattern = fact.failure.as_ref().map(|failure| failure.fingerprint);
+                    sums.add(fact.outcome, fact.duration_us, pattern, count);
+                }
+                Datum::Slow(_) => sums.slow += count,
+                Datum::Measured(measured) => {
+                    sums.memory.extend(measured.performance.memory.map(|bytes| (bytes.max(0), count)));
+                }
+                Datum::Running(_) | Datum::Awaited(_) | Datum::Covered(_) => {}
+            }
+        }
+        for (datum, _, diff) in gauges.iter().filter(|(_, time, _)| *time <= now) {
             let of_project = |project: &Text| (Arc::clone(project), "project", Arc::clone(project));
             match datum {
-                Datum::Fact(fact) if left(fact.at, window) > now => {
-                    for scope in scopes(&fact.names, &fact.origin) {
-                        let pattern = fact.failure.as_ref().map(|failure| failure.fingerprint);
-                        sums.entry(scope).or_default().add(fact.outcome, fact.duration_us, pattern, i128::from(*diff));
-                    }
-                }
-                Datum::Slow(fact) if left(fact.at, window) > now => {
-                    for scope in scopes(&fact.names, &fact.origin) {
-                        sums.entry(scope).or_default().slow += i128::from(*diff);
-                    }
-                }
-                Datum::Measured(measured) if left(measured.at, window) > now => {
-                    let Some(bytes) = measured.performance.memory else { continue };
-                    for scope in scopes(&measured.names, &measured.origin) {
-                        sums.entry(scope).or_default().memory.push((bytes.max(0), i128::from(*diff)));
-                    }
-                }
                 Datum::Fact(_) | Datum::Slow(_) | Datum::Measured(_) | Datum::Covered(_) => {}
                 Datum::Running(Running { project, suite_name, .. }) => {
                     sums.entry(of_project(project)).or_default().running += diff;
@@ -219,7 +275,7 @@ pub fn rows(updates: &[(Datum, u64, i64)], now: u64) -> BTreeSet<Row> {
             }
         }
         // Only the rows of the shortest window know it.
-        let coverage = if number == 0 { coverage(updates, now) } else { BTreeMap::new() };
+        let coverage = if number == 0 { coverage(gauges, now) } else { BTreeMap::new() };
         for (scope, (is, trend)) in coverage {
             let sums = sums.entry(scope).or_default();
             (sums.coverage, sums.trend) = (Some(is), trend);
@@ -252,15 +308,22 @@ pub fn gauges(runs: &Runs<'_>, time: u64) -> Updates<Datum> {
     gauges
 }
 
-/// What was measured, as long as it counts.
-pub fn measured(measured: &Updates<Measured>, time: u64) -> impl Iterator<Item = (Datum, u64, i64)> {
-    measured.iter().filter(move |(_, at, _)| *at <= time).map(|((tick, _, event), told, diff)| {
+/// What counts for as long as windows are: attempts, those that were slow, and what was measured.
+pub fn lasting(
+    facts: &Updates<AttemptFact>,
+    slow: &Updates<AttemptFact>,
+    measured: &Updates<Measured>,
+) -> Updates<Datum> {
+    let measured = measured.iter().map(|((tick, _, event), told, diff)| {
         let (names, origin) = (Arc::clone(&event.names), Arc::clone(&event.origin));
         let performance = Arc::clone(event.performance().expect("it measures"));
         let at = event.at.min(*tick);
         let measurement = Measurement { at, duration_us: event.duration_us, names, origin, performance };
         (Datum::Measured(measurement), *told, *diff)
-    })
+    });
+    let facts = facts.iter().map(|(fact, told, diff)| (Datum::Fact(fact.clone()), *told, *diff));
+    let slow = slow.iter().map(|(fact, told, diff)| (Datum::Slow(fact.clone()), *told, *diff));
+    facts.chain(slow).chain(measured).collect()
 }
 
 /// What the summaries of runs say of all flags together, whenever they changed.

@@ -51,6 +51,8 @@ pub struct Oracle {
     pub rejected: Updates<rejects::Rejected>,
     coverage_summary: BTreeMap<u64, Vec<Row>>,
     measured: Updates<performance::Measured>,
+    /// What `live_metrics` counts, and where.
+    placed: Updates<(live_metrics::Scope, live_metrics::Datum)>,
     performance: Vec<performance::Placed>,
     alerts: OnceCell<BTreeMap<u64, Vec<Row>>>,
     /// The rows of views by the point at which they were asked for: several views look at the same.
@@ -69,6 +71,8 @@ impl Oracle {
         let coverage_summary = coverage::summary_rows(config, ticks, &lives);
         let measured = performance::measured(config, ticks, &lives);
         let performance = performance::placed(config, &facts, &measured);
+        let placed = live_metrics::lasting(&facts, &slow, &measured);
+        let placed = live_metrics::placed(config, live_metrics::in_scopes(&placed));
         let (config, ticks, alerts, known) = (config.clone(), ticks.to_vec(), OnceCell::new(), RefCell::default());
         Oracle {
             config,
@@ -81,6 +85,7 @@ impl Oracle {
             rejected,
             coverage_summary,
             measured,
+            placed,
             performance,
             alerts,
             known,
@@ -107,16 +112,9 @@ impl Oracle {
             "missing" => missing::rows(&self.config, &runs, &self.judged, point),
             "user_activity" => user_activity::rows(&self.lives, point, &self.config),
             "live_metrics" => {
-                let mut data = live_metrics::gauges(&runs, point);
-                data.extend(
-                    until(&self.facts, point).map(|(fact, at, diff)| (live_metrics::Datum::Fact(fact), at, diff)),
-                );
-                data.extend(
-                    until(&self.slow, point).map(|(fact, at, diff)| (live_metrics::Datum::Slow(fact), at, diff)),
-                );
-                data.extend(live_metrics::measured(&self.measured, point));
-                data.extend(live_metrics::lines(&self.coverage_summary, point));
-                live_metrics::rows(&data, point).into_iter().collect()
+                let mut gauges = live_metrics::gauges(&runs, point);
+                gauges.extend(live_metrics::lines(&self.coverage_summary, point));
+                live_metrics::rows(&self.placed, &gauges, point).into_iter().collect()
             }
             "failure_patterns" => {
                 let facts: Updates<AttemptFact> = until(&self.failures, point).collect();

@@ -129,27 +129,31 @@ fn unplaced(facts: &Updates<AttemptFact>, measured: &Updates<Measured>) -> Vec<P
     all
 }
 
-/// Who is in a place of limited size: each with the pane of 10 s from which on it holds, and its last one.
-#[derive(Default)]
-struct Guests<K> {
+/// Who is in a place of limited size: each with the pane from which on it holds, and its last one.
+pub struct Guests<K> {
+    /// As `left` takes it: who has nothing left in it goes, and its panes are these.
+    window: (&'static str, u64, u64),
     inside: BTreeMap<K, (u64, u64)>,
     /// The first pane after the last at which someone was turned away.
     open_from: u64,
 }
 
 impl<K: Ord + Clone> Guests<K> {
-    /// Who has nothing left in 10 minutes goes.
-    fn leave(&mut self, now: u64) {
-        self.inside.retain(|_, (_, last)| left(*last * 10_000, WINDOWS[1].0) > now);
+    pub fn new(window: (&'static str, u64, u64)) -> Guests<K> {
+        Guests { window, inside: BTreeMap::new(), open_from: 0 }
+    }
+
+    pub fn leave(&mut self, now: u64) {
+        self.inside.retain(|_, (_, last)| left(*last * self.window.2, self.window) > now);
     }
 
     /// Whether what happened to a guest at `at` is let in.
-    fn admit(&mut self, guest: &K, at: u64, now: u64, room: usize) -> bool {
-        let pane = at / 10_000;
+    pub fn admit(&mut self, guest: &K, at: u64, now: u64, room: usize) -> bool {
+        let pane = at / self.window.2;
         let full = self.inside.len() >= room;
         if !self.inside.contains_key(guest) && pane >= self.open_from {
             if full {
-                self.open_from = now / 10_000 + 1;
+                self.open_from = now / self.window.2 + 1;
             } else {
                 self.inside.insert(guest.clone(), (self.open_from, pane));
             }
@@ -181,7 +185,8 @@ pub fn placed(config: &Config, facts: &Updates<AttemptFact>, measured: &Updates<
         for one in &mut came {
             let (project, kind, which) = &one.scope;
             let (id, _) = which.as_ref().expect("not placed yet");
-            let bucket = buckets.entry((Arc::clone(project), kind, id.0 % 256)).or_default();
+            let guests = || Guests::new(WINDOWS[1].0);
+            let bucket = buckets.entry((Arc::clone(project), kind, id.0 % 256)).or_insert_with(guests);
             if !bucket.admit(id, one.at, now, config.performance_scopes / 256) {
                 one.scope.2 = None;
             }
@@ -193,7 +198,7 @@ pub fn placed(config: &Config, facts: &Updates<AttemptFact>, measured: &Updates<
         }
         names.sort();
         let admitted = |(scope, second, name, at): (Scope, u64, Text, u64)| {
-            let guests = metrics.entry(scope.clone()).or_default();
+            let guests = metrics.entry(scope.clone()).or_insert_with(|| Guests::new(WINDOWS[1].0));
             guests.admit(&name, at, now, config.performance_metrics).then_some((scope, second, name))
         };
         let admitted: BTreeSet<_> = names.into_iter().filter_map(admitted).collect();
