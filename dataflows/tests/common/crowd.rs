@@ -3,7 +3,8 @@
 //!
 //! Like those of [`super::history`] a pure function of a seed and a length: one run after the other; several newcomers in one
 //! tick; what happened seconds or minutes before it is told, so that it lies before or after a refusal; times at which places become
-//! free; results and measurements that are taken back; incidents.
+//! free; results and measurements that are taken back; incidents. Every other one is six times as slow, as the longest window of
+//! `live_metrics` is six times that of `performance`.
 
 use super::Tick;
 use super::history::{Dice, START};
@@ -38,8 +39,9 @@ pub fn crowd(seed: u64, length: usize) -> Vec<Tick> {
     let mut dice = Dice(seed ^ 0x0c20_4d5e);
     let (mut at, mut ticks) = (START, Vec::new());
     let mut run = Run { number: 0, version: 0, commit: 0, offset: 0 };
+    let pace = if seed.is_multiple_of(2) { 1 } else { 6 };
     for _ in 0..length {
-        at += 10 * step_of(&mut dice);
+        at += 10 * pace * step_of(&mut dice);
         let mut tick = Tick { at, ..Tick::default() };
         if dice.one_in(15) {
             run.offset += 1;
@@ -53,7 +55,7 @@ pub fn crowd(seed: u64, length: usize) -> Vec<Tick> {
             (run.number, run.version, run.commit) = (run.number + 1, 0, run.number / 2);
         }
         for _ in 0..dice.roll(6) {
-            tick.inputs.push(any(at, &mut run, &mut dice));
+            tick.inputs.push(any(at, pace, &mut run, &mut dice));
         }
         ticks.push(tick);
     }
@@ -70,12 +72,13 @@ fn step_of(dice: &mut Dice) -> u64 {
     }
 }
 
-fn any(at: u64, run: &mut Run, dice: &mut Dice) -> Input {
-    let age = match dice.roll(8) {
-        0 => dice.roll(650_000),
-        1 | 2 => dice.roll(25_000),
-        _ => dice.roll(2_000),
-    };
+fn any(at: u64, pace: u64, run: &mut Run, dice: &mut Dice) -> Input {
+    let age = pace
+        * match dice.roll(8) {
+            0 => dice.roll(650_000),
+            1 | 2 => dice.roll(25_000),
+            _ => dice.roll(2_000),
+        };
     let one_of = |names: &[String], dice: &mut Dice| names[usize::try_from(dice.roll(4)).expect("small")].clone();
     let (suite, test) = (one_of(&SUITES, dice), one_of(&TESTS, dice));
     let names = format!(r#""testId":"{test}","testSuiteId":"{suite}""#);

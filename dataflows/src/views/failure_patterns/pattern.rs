@@ -294,7 +294,9 @@ impl Pattern {
     }
 
     fn candidate(&mut self, fingerprint: Id, writer: &mut RowWriter) -> Option<Candidate> {
-        let folded = || self.day.iter().map(|(_, folded)| folded).filter(|folded| folded.count > 0);
+        // Of most patterns all are kept: then no pane has any.
+        let panes = || (self.folded > 0).then_some(&self.day).into_iter().flat_map(Panes::iter);
+        let folded = || panes().map(|(_, folded)| folded).filter(|folded| folded.count > 0);
         let kept_last_at = self.kept.keys().next_back().map(|key| key.at);
         let last_seen_at = kept_last_at.into_iter().chain(folded().map(|folded| folded.last_at)).max()?;
         let kept_first_at = self.kept.keys().next().map(|key| key.at);

@@ -40,6 +40,14 @@ impl<K: Ord + Clone> Tally<K> {
     }
 }
 
+impl Tally<Option<Text>> {
+    /// How many values there are, but for none.
+    fn named(&self) -> u64 {
+        let none = self.0.first_key_value().is_some_and(|(value, _)| value.is_none());
+        (self.0.len() - usize::from(none)) as u64
+    }
+}
+
 /// See the module. A value that an occurrence does not say counts as one of its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shared {
@@ -79,9 +87,7 @@ impl Shared {
     /// The columns `tests`, `runs`, `users`, `workers`, `capped` and `common`.
     pub(super) fn write(&self, writer: &mut RowWriter, capped: bool) {
         writer.uint(self.tests.0.len() as u64).uint(self.runs.0.len() as u64);
-        for said in [&self.users, &self.workers] {
-            writer.uint(said.0.keys().flatten().count() as u64);
-        }
+        writer.uint(self.users.named()).uint(self.workers.named());
         writer.bool(capped);
         let common = |name: &str, said: &Tally<Option<Text>>| {
             let mut values = said.0.keys();

@@ -193,3 +193,63 @@ impl Machine for Scopes {
         self.agenda.times().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::WINDOWS;
+    use super::super::delta::{Pane, PaneDelta, ScopeKind, ScopeName, Sums};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const MINUTE: u64 = 60_000;
+    /// A whole hour.
+    const BEGIN: u64 = 1_699_999_200_000;
+
+    /// An attempt of a scope of the one bucket, which passed or, if it is taken back, had.
+    fn delta(scope: u128, at: u64, diff: i64) -> Delta {
+        let name = ScopeName { project: "web".into(), kind: ScopeKind::Suite, name: scope.to_string().into() };
+        let content = Pane { sums: Sums { passed: diff, ..Sums::default() }, ..Pane::default() };
+        let change = PaneDelta { pane: WINDOWS[0].pane(at), content, withdrawn: diff < 0, attempted: true };
+        Delta { scope: Id(256 * scope), name, change: Change::Pane(change) }
+    }
+
+    /// Whose deltas found no room, and the panes of these.
+    fn turned_away(scopes: &mut Scopes, now: u64, deltas: impl IntoIterator<Item = Delta>) -> Vec<(u128, u64)> {
+        let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
+        let mut data = deltas.into_iter().map(|delta| (delta, 1)).collect();
+        scopes.step(&mut data, &mut Step::new(now, &mut out, &mut wake));
+        let overflow = |(output, _, _)| match output {
+            ScopeOutput::Overflow(delta) => Some((delta.scope.0 / 256, minute_of(&delta.change))),
+            ScopeOutput::Row(_) => None,
+        };
+        out.into_iter().filter_map(overflow).collect()
+    }
+
+    /// The minute since the begin.
+    fn minute_of(change: &Change) -> u64 {
+        match change {
+            Change::Pane(of_pane) => minute(of_pane.pane) - BEGIN / MINUTE,
+            Change::Gauges(_) => panic!("what runs needs no room"),
+        }
+    }
+
+    #[test]
+    fn what_happened_before_there_was_room_stays_with_the_others_and_is_taken_back_there() {
+        let mut scopes = Scopes::new(1);
+        let at = |minutes: u64| BEGIN + minutes * MINUTE;
+        assert_eq!(
+            turned_away(&mut scopes, at(0), [delta(2, at(0), 1), delta(1, at(0), 1)]),
+            [(2, 0)],
+            "by their order"
+        );
+        assert_eq!(turned_away(&mut scopes, at(30), [delta(2, at(30), 1), delta(1, at(0), 1)]), [(2, 30)]);
+        // An hour after the minute in which its last attempt was, the first one has made room.
+        assert_eq!(turned_away(&mut scopes, at(61), []), []);
+        let (before, after) = (at(31) - 1_000, at(31));
+        let came = [delta(2, after, 1), delta(2, before, 1), delta(2, at(30), -1)];
+        assert_eq!(turned_away(&mut scopes, at(61), came), [(2, 30), (2, 30)]);
+        // The same once it has a row of its own; and the first one finds no room now.
+        let came = [delta(2, after, 1), delta(2, before, -1), delta(1, at(61), 1)];
+        assert_eq!(turned_away(&mut scopes, at(61) + 250, came), [(2, 30), (1, 61)]);
+    }
+}
