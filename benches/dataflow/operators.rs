@@ -20,7 +20,17 @@ const PARTS: [(&str, &[&str]); 20] = [
     ("failures of runs", &["RunFailures", "RunFailureKinds"]),
     ("suite_progress", &["Sums", "PartsOfRuns", "SuiteProgress", "SuiteKinds"]),
     ("run_progress", &["RunProgress", "RunProgressKinds"]),
-    ("live_metrics", &["LiveMetricsPanes", "PanesOfSuites", "LiveMetricsGauges", "LiveMetrics"]),
+    (
+        "live_metrics",
+        &[
+            "LiveMetricsPanes",
+            "PanesOfSuites",
+            "LiveMetricsGauges",
+            "LiveMetrics",
+            "LiveMetricsKinds",
+            "LiveMetricsOther",
+        ],
+    ),
     ("coverage", &["Coverage", "CoverageKinds", "CoverageSummary", "CoverageTrend"]),
     (
         "performance",

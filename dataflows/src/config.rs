@@ -57,8 +57,9 @@ pub struct Config {
     /// What is said of one file and flag, or by one session of one flag, is kept apart up to so often; above, it is put together and
     /// cannot be taken back.
     pub coverage_said: usize,
-    /// Suites with attempts within an hour in state of `live_metrics` a project, and as many branches and frameworks, a 256th of it a
-    /// bucket; what comes above is counted in the row without a name. At least 256.
+    /// Suites with attempts or measurements within an hour in state of `live_metrics` a project, and as many branches and frameworks, a 256th
+    /// of it a bucket by hash, so that the first are turned away at about five sixths; what comes above is counted in the row without a
+    /// name. At least 256.
     pub live_scopes: usize,
     /// Measurements of a run kept apart up to so many; above, they are counted and cannot be taken back.
     pub performance_said: usize,

@@ -12,7 +12,7 @@
 
 mod feldera;
 #[path = "../../common/process.rs"]
-#[allow(dead_code, reason = "other benches ask for more")]
+#[expect(dead_code, reason = "other benches ask for more")]
 mod process;
 mod weir;
 mod work;
@@ -87,7 +87,12 @@ fn main() -> ExitCode {
     let only = |one: &Took, other: &Took| {
         one.rows.iter().find(|(pattern, seen)| other.rows.get(*pattern) != Some(*seen)).map(|row| format!("{row:?}"))
     };
-    eprintln!("the rows differ: {:?} of weir, {:?} of dbsp", only(&weir, &feldera), only(&feldera, &weir));
+    let changes = (weir.changes, feldera.changes);
+    eprintln!(
+        "changes {changes:?}, rows that differ: {:?} of weir, {:?} of dbsp",
+        only(&weir, &feldera),
+        only(&feldera, &weir)
+    );
     ExitCode::FAILURE
 }
 

@@ -15,13 +15,15 @@ use weir_dataflows::views::failure_patterns;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
 use weir_schemas::row::Row;
+use weir_schemas::view::FAILURE_PATTERNS;
 
 type Changes = Arc<Mutex<Vec<(Row, i64)>>>;
 
 /// Feeds all of it.
 pub(crate) fn run(work: &Work) -> Took {
     let until = Work::times().last().unwrap_or_default() + TICK_MS;
-    let config = Config { until, failure_patterns: SHOWN, ..Config::default() };
+    // All are kept one by one, however many there are.
+    let config = Config { until, failure_patterns: SHOWN, pattern_occurrences: usize::MAX, ..Config::default() };
     let work = work.clone();
     let guards = timely::execute(timely::Config::process(1), move |worker| {
         let (facts, mut took) = (Facts::new(), Took::default());
@@ -53,21 +55,24 @@ pub(crate) fn run(work: &Work) -> Took {
     guards.join().into_iter().next().expect("one worker").expect("no panic")
 }
 
+fn column(name: &str) -> usize {
+    FAILURE_PATTERNS.column(name).expect("a column of the view")
+}
+
 /// What the tick has changed, leavings first.
 fn take(changes: &Changes, facts: &Facts, took: &mut Took) {
     let mut changes = std::mem::take(&mut *changes.lock().expect("unpoisoned"));
     changes.sort_by_key(|(_, diff)| *diff);
     for (row, diff) in changes {
-        let number =
-            |column: usize| row.number(column).and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
+        let number = |name| row.number(column(name)).and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         let seen = Seen {
-            counts: [4, 5, 6].map(number),
-            tests: number(8),
-            runs: number(9),
-            users: number(10),
-            last: number(15),
+            counts: ["count_10m", "count_1h", "count_24h"].map(number),
+            tests: number("tests"),
+            runs: number("runs"),
+            users: number("users"),
+            last: number("last_seen_at"),
         };
-        took.change(facts.patterns[row.text(1).expect("a fingerprint")], seen, diff);
+        took.change(facts.patterns[row.text(column("fingerprint")).expect("a fingerprint")], seen, diff);
     }
 }
 

@@ -72,7 +72,7 @@ impl Work {
         (0..TICKS).map(|tick| FIRST + tick * TICK_MS)
     }
 
-    /// What comes at `now`. No two failures are of one test in one run at one time.
+    /// What comes at `now`. A run is one user's.
     pub(crate) fn tick(&self, now: u64) -> impl Iterator<Item = Occurrence> {
         let first = (now - FIRST) / TICK_MS * self.failures;
         (first..first + self.failures).map(move |number| {
@@ -81,12 +81,13 @@ impl Work {
             let pattern = (dice % PATTERNS).min((dice >> 20) % PATTERNS);
             // Half of a pattern's tests are its own.
             let test = if dice >> 63 == 0 { pattern * 20 + (dice >> 50) % 20 } else { (dice >> 36) % TESTS };
+            let run = number / 40 % RUNS;
             Occurrence {
                 at: now - (dice >> 44) % 2_000,
                 pattern: Pattern { project: pattern % PROJECTS, number: pattern },
                 test,
-                run: number / 40 % RUNS,
-                user: (dice >> 30) % USERS,
+                run,
+                user: mix(run) % USERS,
             }
         })
     }

@@ -11,16 +11,16 @@
 //! What is covered comes from the rows of `coverage_summary`, so an event costs nothing for it. It is summed by lines, over the runs
 //! that are in state ([`gauges`]); where it comes from ten minutes ago [`trend`] knows.
 //!
-//! A project has room for `live_scopes` suites with attempts within an hour, and for as many branches and frameworks, a 256th of it in each of
-//! 256 buckets by identity. The attempts and measurements of those that find none are counted in a row of their kind without a name. What is
+//! A project has room for `live_scopes` suites with attempts or measurements within an hour, and for as many branches and frameworks, a 256th of
+//! it in each of 256 buckets by identity. What happened to those that find none is counted in a row of their kind without a name. What is
 //! running or covered always stands under its own name: there is as much of it as the row budget lets in.
 //!
 //! `performance_score` is the share of attempts that were not slow for their test, of those that say how long they took and were not
 //! skipped; the verdicts come from `crate::durations`.
 //!
-//! Two layers: each worker first sums its own updates by scope and pane until the next cadence point ([`local`], [`gauges`]),
+//! Three layers: each worker first sums its own updates by scope and pane until the next cadence point ([`local`], [`gauges`]),
 //! so a hot scope costs its owner ([`scopes`]) a few updates a worker and point, not one an event. The owner keeps each
-//! attempt once, in panes that grow with age ([`scope`]).
+//! attempt once, in panes that grow with age ([`scope`]). What finds no room there goes to one more by project and kind, not summed again.
 //!
 //! # Invariants
 //! State is integers; ratios are formed when a row is written. A withdrawal reaches an attempt while it is in a window.
@@ -117,8 +117,10 @@ pub fn render<'s>(
         ScopeOutput::Overflow(_) => None,
     };
     let rows = kinds.rest(row);
-    // There is one a project and kind, so there is room for it.
     let others = keyed("LiveMetricsOther", overflow, owner(), until, Scopes::new(1));
-    let others = others.flat_map(move |(output, time, diff)| Some((row(output)?, time, diff)));
+    let others = others.map(move |(output, time, diff)| {
+        let row = row(output).expect("there is one a project and kind, so there is room for it");
+        (row, time, diff)
+    });
     (rows.concat(others), late, suites)
 }

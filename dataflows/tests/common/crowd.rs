@@ -1,5 +1,5 @@
-//! Histories of suites and tests that all want a place in one bucket, and of metrics that want one in a scope: what `performance`
-//! and `flaky_tests` do when there is no room for all.
+//! Histories of suites, branches and tests that all want a place in one bucket, and of metrics that want one in a scope: what
+//! `performance`, `live_metrics` and `flaky_tests` do when there is no room for all.
 //!
 //! Like those of [`super::history`] a pure function of a seed and a length: one run after the other; several newcomers in one
 //! tick; what happened seconds or minutes before it is told, so that it lies before or after a refusal; times at which places become
@@ -20,6 +20,14 @@ use weir_schemas::limits::Limits;
 static SUITES: LazyLock<Vec<String>> = LazyLock::new(|| rivals("suite", |name| Id::of(&["suite", "web", name])));
 /// Tests of one bucket.
 static TESTS: LazyLock<Vec<String>> = LazyLock::new(|| rivals("t", |name| test_id("web", name)));
+
+/// The main branch, and others of its bucket.
+static BRANCHES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let id = |name: &str| Id::of(&["branch", "web", name]);
+    let of_main = id("main").0 % 256;
+    let others = (0..).map(|number| format!("side{number}")).filter(|name| id(name).0 % 256 == of_main);
+    std::iter::once("main".to_owned()).chain(others.take(3)).collect()
+});
 
 fn rivals(kind: &str, id: impl Fn(&str) -> Id) -> Vec<String> {
     let names = (0..).map(|number| format!("{kind}{number}"));
@@ -93,6 +101,11 @@ fn any(at: u64, pace: u64, run: &mut Run, dice: &mut Dice) -> Input {
             let names = [format!(r#""testSuiteId":"{suite}""#), names][usize::from(!dice.one_in(3))].clone();
             ("performance_measured", format!(r#"{names},"duration":{},{measured}"#, dice.roll(5_000)))
         }
+        7 => ("test_case_started", names),
+        8 if dice.one_in(2) => {
+            let lines = format!(r#""covered":"1-{}","instrumented":"1-9""#, 1 + dice.roll(8));
+            ("coverage_updated", format!(r#""coverage":{{"files":[{{"path":"src/a",{lines}}}]}}"#))
+        }
         outcome => {
             let kind = if outcome < 11 { "test_failed" } else { "test_passed" };
             (kind, format!(r#"{names},"attempt":{},"duration":{}"#, 1 + dice.roll(3), dice.roll(5_000)))
@@ -104,7 +117,8 @@ fn any(at: u64, pace: u64, run: &mut Run, dice: &mut Dice) -> Input {
 fn input(kind: &str, data: &str, at: u64, run: &mut Run, dice: &mut Dice) -> Input {
     (run.version, run.offset) = (run.version + 1, run.offset + 1);
     let Run { number, version, commit, offset } = run;
-    let (branch, worker) = (["main", "side"][usize::from(dice.one_in(6))], 1 + dice.roll(2));
+    let branch = if dice.one_in(6) { 1 + usize::try_from(dice.roll(3)).expect("small") } else { 0 };
+    let (branch, worker) = (&BRANCHES[branch], 1 + dice.roll(2));
     let json = format!(
         r#"{{"eventId":"{number}-{version}","eventType":"{kind}","streamId":"s{number}","version":{version},"timestamp":{at},
         "correlationId":"r{number}","data":{{{data}}},

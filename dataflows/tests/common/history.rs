@@ -5,7 +5,7 @@
 //! the future, take results back before and after they came; runs begin, end, fall silent, are reopened; time jumps by
 //! hours; the silent clock stands still now and then; incidents are marked and the marks removed; alert rules come, change and go. Some of it is hostile: names over the limit, names that look like
 //! others with a variant, tests without an id, suites without a name, and numbers at their limits; errors are made to
-//! meet in one bucket of `failure_patterns`, suites in one of `performance`.
+//! meet in one bucket of `failure_patterns`, suites in one of `performance` and `live_metrics`.
 
 use super::Tick;
 use std::sync::{Arc, LazyLock};
@@ -389,7 +389,7 @@ fn suite_word(suite: u64, dice: &mut Dice) -> String {
     }
 }
 
-/// A suite that is in one bucket of `performance` with another, in which there is room for one of them.
+/// A suite that is in one bucket of `performance` and `live_metrics` with another, in which there is room for one of them.
 static RIVAL_SUITE: LazyLock<String> = LazyLock::new(|| {
     let bucket = |name: &str| Id::of(&["suite", "web", name]).0 % 256;
     (0..).map(|n| format!("rival{n}")).find(|name| bucket(name) == bucket("suite0")).expect("one in 256 is")

@@ -12,9 +12,12 @@ use super::{Kind, View, column};
 /// the median of their test over the last 7 days before their tick, of those that were not skipped and say how long they took; what has
 /// no such median was on time. `failure_patterns` counts different failures in the window, exactly up to
 /// 4,096 different ones in the last hour; above, it is a lower bound. `memory_average` is the mean, in bytes, over the events of the
-/// window that state a `memory` and name a suite or a test of the scope, each once; null while none did. A project has so many suites,
-/// branches and frameworks with attempts within an hour (65,536 of each); attempts of those who found no room are together in the row of
-/// their scope without a name.
+/// window that state a `memory` and name a suite or a test of the scope, each once; null while none did.
+///
+/// A project has room for so many suites, branches and frameworks with attempts or measurements within an hour (`live_scopes` of each, 65,536
+/// unless something else is set). What happened to those that found none is together in the row of their scope without a name; a row of
+/// their own then knows only what is running or covered, and its rates are as if nothing had finished. One that gets in later begins with
+/// the minute after the last in which any was turned away.
 ///
 /// The other columns are of now, whatever the window, and are null but in the rows of `60s`: `running_tests` of a project and
 /// a suite (what runs is not told by framework or branch), and of a project `open_streams` and `not_seen`, which say how

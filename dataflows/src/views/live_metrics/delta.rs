@@ -1,8 +1,7 @@
 //! What the workers tell the owner of a scope: its name, and what came and went since the last cadence point.
 //!
 //! # Invariants
-//! A delta of a pane is told even when its sums cancel out if a withdrawal was part of it: the cause must not depend on
-//! which worker summed what.
+//! A delta of a pane is told even when its sums cancel out: neither the cause nor who gets room must depend on which worker summed what.
 
 use crate::config::Config;
 use crate::input::Text;

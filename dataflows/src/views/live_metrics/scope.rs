@@ -120,7 +120,8 @@ impl Scope {
         group(id, &self.kept.name)
     }
 
-    /// Whether no attempt is left of it in any window.
+    /// Whether no pane is left of it in any window; one of which everything was taken back counts until it has left, as its withdrawals
+    /// must find it.
     pub(super) fn empty(&self) -> bool {
         self.kept.panes.iter().all(Panes::is_empty)
     }
