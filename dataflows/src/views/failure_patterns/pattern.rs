@@ -369,7 +369,9 @@ impl Patterns {
         };
         let mut times = [None; 3];
         for _ in 0..diff {
-            times = pattern.add(occurrence, now, limit);
+            // Of one that comes twice, the first begins the panes.
+            let begun = pattern.add(occurrence, now, limit);
+            times.iter_mut().zip(begun).for_each(|(time, begun)| *time = time.or(begun));
         }
         for _ in diff..0 {
             pattern.take_back(occurrence, now);
@@ -484,5 +486,43 @@ impl Machine for Patterns {
             self.patterns.insert(id, pattern);
         }
         self.agenda.times().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn occurrence(at: u64) -> Occurrence {
+        let origin = Origin {
+            stream: Id(4),
+            stream_name: "s".into(),
+            project: "web".into(),
+            framework: None,
+            user: None,
+            branch: None,
+            commit: None,
+            worker: None,
+            shard: None,
+            severity: None,
+            tags: Vec::new(),
+        };
+        Occurrence {
+            project: Id(1),
+            key: Key { at, run: Id(2), test: Id(3), attempt: 1, came: at },
+            names: Arc::new(Names::default()),
+            origin: Arc::new(origin),
+            failure: Arc::new(Failure::default()),
+        }
+    }
+
+    #[test]
+    fn what_comes_twice_in_a_tick_leaves_every_window_in_time() {
+        let (at, mut out, mut wake) = (1_800_000_000_000, Vec::new(), BTreeSet::new());
+        let mut patterns = Patterns::new(Arc::new(Config::default()), 1);
+        patterns.step(&mut vec![(occurrence(at), 2)], &mut Step::new(at, &mut out, &mut wake));
+        let leaves = [RECENT, HOUR, DAY].map(|window| window.expiry(window.pane(at)));
+        assert!(leaves.iter().all(|time| wake.contains(time)), "{leaves:?} and {wake:?}");
     }
 }
