@@ -97,10 +97,11 @@ else
     count "browser tests" $? "$(node_totals "$scratch/tap")"
 fi
 
+# A build fetches what this machine needs; the check looks at all packages.
 begin "dependencies"
 if ! deny=$(tests/tools/cargo_deny.sh); then
     count "dependencies" 1 ""
-elif "$deny" --locked --offline check bans licenses sources; then
+elif cargo fetch --locked && "$deny" --locked --offline check bans licenses sources; then
     count "dependencies" 0 "1 0"
 else
     count "dependencies" 1 "0 1"
