@@ -8,7 +8,7 @@
 //! Prints for each engine the processor time of the process and the time by the clock, a failure and a tick, and how many changes of
 //! rows came out; and the ratio of the two. Ends with 1 when their last rows differ, or how often they changed. Making the failures is
 //! not counted. Each engine has one worker, and takes what it is fed in the form that it likes best: Weir its facts,
-//! which say more (messages, branches, workers; its rows say what they have in common), `dbsp` six integers.
+//! which say more (messages, branches, workers; its rows say what they have in common), `dbsp` five integers.
 
 mod feldera;
 #[path = "../../common/process.rs"]

@@ -5,7 +5,7 @@
 //! does not count. The ring leaves without a failing entry, or `memory_ms` after the last one, at a whole hour.
 //!
 //! # Cost
-//! 96 bytes an entry, with room for at most 8 more than are kept; its texts shared with the run's other attempts.
+//! 88 bytes an entry, with room for at most 8 more than are kept; its texts shared with the run's other attempts.
 
 use crate::facts::AttemptFact;
 use crate::input::{Names, Text};
