@@ -192,13 +192,8 @@ fn templates() -> Vec<AttemptFact> {
                 stream_name: "stream".into(),
                 project: Arc::clone(&project),
                 framework: Some("pytest".into()),
-                user: None,
                 branch: Some(if number % 3 == 0 { "main" } else { "topic" }.into()),
-                commit: None,
-                worker: None,
-                shard: None,
-                severity: None,
-                tags: Vec::new(),
+                ..Origin::default()
             };
             AttemptFact {
                 attempt: 1,

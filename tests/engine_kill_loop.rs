@@ -71,7 +71,8 @@ fn loaded() {
     for turn in 0_u32.. {
         let mask = ControlChange::Mask(MaskRule { pattern: "[0-9]+".to_owned(), order: turn });
         let change = if turn % 3 == 2 { ControlChange::Removed(ControlKind::Mask) } else { mask };
-        logs.say(&format!("mask{life}-{}", turn % 4), change);
+        // At most 48: a project may have 64.
+        logs.say(&format!("mask{}-{}", life % 12, turn % 4), change);
         let said = logs.say_of("covered", "broken", broken("bad"));
         println!("A control {}", said.offset + 1);
         let streams = (0..20).map(|_| rng.random_range(0..sent.len())).collect::<Vec<_>>();

@@ -109,19 +109,7 @@ mod tests {
 
     fn fact(test: u128, run: u128, at: u64) -> AttemptFact {
         let names = Names { test_id: Some(Id(test)), run_id: Id(run), project: "web".into(), ..Names::default() };
-        let origin = Origin {
-            stream: Id(1),
-            stream_name: "s".into(),
-            project: "web".into(),
-            framework: None,
-            user: None,
-            branch: None,
-            commit: None,
-            worker: None,
-            shard: None,
-            severity: None,
-            tags: Vec::new(),
-        };
+        let origin = Origin { stream: Id(1), stream_name: "s".into(), project: "web".into(), ..Origin::default() };
         let (names, origin) = (Arc::new(names), Arc::new(origin));
         AttemptFact {
             attempt: 1,

@@ -123,7 +123,7 @@ impl Names {
 }
 
 /// Where events come from. Two streams never share one, though they say the same of themselves.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
     /// The stream.
     pub stream: Id,

@@ -38,7 +38,7 @@ pub(crate) fn run(work: &Work) -> Took {
             circuit.transaction().expect("dbsp goes on");
             first.concat().consolidate()
         });
-        take(&changes, &mut took);
+        take(&changes, now, &mut took);
     }
     circuit.kill().expect("dbsp ends");
     took
@@ -95,13 +95,13 @@ fn inside<V: DBData>(
 }
 
 /// What the tick has changed, leavings first.
-fn take(changes: &OrdIndexedZSet<u64, Row>, took: &mut Took) {
+fn take(changes: &OrdIndexedZSet<u64, Row>, now: u64, took: &mut Took) {
     let mut changes: Vec<(u64, Row, ZWeight)> = changes.iter().collect();
     changes.sort_by_key(|(_, _, diff)| *diff);
     for (project, Tup5(_, _, number, Tup6(minutes, hour, day, tests, runs, users), last), diff) in changes {
         let count = |count: ZWeight| count.try_into().expect("a count is not negative");
         let counts = [minutes, hour, day].map(count);
         let seen = Seen { counts, tests: count(tests), runs: count(runs), users: count(users), last };
-        took.change(Pattern { project, number }, seen, diff);
+        took.change(now, Pattern { project, number }, seen, diff);
     }
 }

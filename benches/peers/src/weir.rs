@@ -47,7 +47,7 @@ pub(crate) fn run(work: &Work) -> Took {
                 input.flush();
                 worker.step_while(|| probe.less_than(&(now + 1)));
             });
-            take(&changes, &facts, &mut took);
+            take(&changes, &facts, now, &mut took);
         }
         took
     })
@@ -60,7 +60,7 @@ fn column(name: &str) -> usize {
 }
 
 /// What the tick has changed, leavings first.
-fn take(changes: &Changes, facts: &Facts, took: &mut Took) {
+fn take(changes: &Changes, facts: &Facts, now: u64, took: &mut Took) {
     let mut changes = std::mem::take(&mut *changes.lock().expect("unpoisoned"));
     changes.sort_by_key(|(_, diff)| *diff);
     for (row, diff) in changes {
@@ -72,7 +72,7 @@ fn take(changes: &Changes, facts: &Facts, took: &mut Took) {
             users: number("users"),
             last: number("last_seen_at"),
         };
-        took.change(facts.patterns[row.text(column("fingerprint")).expect("a fingerprint")], seen, diff);
+        took.change(now, facts.patterns[row.text(column("fingerprint")).expect("a fingerprint")], seen, diff);
     }
 }
 
@@ -113,14 +113,8 @@ impl Facts {
             stream: id(4, run),
             stream_name: "stream".into(),
             project: Arc::clone(project),
-            framework: None,
             user: Some(Arc::clone(&self.users[usize::try_from(user).expect("few")])),
-            branch: None,
-            commit: None,
-            worker: None,
-            shard: None,
-            severity: None,
-            tags: Vec::new(),
+            ..Origin::default()
         };
         AttemptFact {
             attempt: 1,

@@ -35,14 +35,14 @@ pub(crate) struct Occurrence {
 }
 
 /// A pattern and its project; its number is one over all projects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Pattern {
     pub(crate) project: u64,
     pub(crate) number: u64,
 }
 
 /// What is said of a pattern that is among the first of its project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
     pub(crate) counts: [u64; 3],
     pub(crate) tests: u64,

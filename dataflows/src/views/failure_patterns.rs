@@ -11,7 +11,7 @@
 //! come first; one of which only the memory is left makes room. With fingerprints spread evenly the first bucket is full at
 //! about two thirds of the limit.
 //!
-//! Three layers: [`pattern`] keeps each pattern's state, then the first K of each of 256 buckets of a project, then of the
+//! Three layers: [`patterns`] keeps each pattern's state ([`pattern`]), then the first K of each of 256 buckets of a project, then of the
 //! project (`top_k`). Bucket and pattern live on the same worker. What finds no room goes to a worker by project.
 //!
 //! # Invariants
@@ -22,6 +22,7 @@
 //! and what its occurrences differ in.
 
 pub mod pattern;
+pub mod patterns;
 mod shared;
 
 use crate::config::Config;
@@ -30,7 +31,8 @@ use crate::facts::{AttemptFact, Failure, RowChange, Rows};
 use crate::keyed::{Collection, Inlets, keyed};
 use crate::top_k::{Ranked, TopK};
 use crate::views::live_metrics::local::project_scope;
-use pattern::{Candidate, Occurrence, PatternOutput, Patterns};
+use pattern::{Candidate, Occurrence};
+use patterns::{PatternOutput, Patterns};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::Map as _;

@@ -284,13 +284,8 @@ fn fact(number: usize, attempt: &Attempt) -> AttemptFact {
             stream_name: "stream".into(),
             project,
             framework: (attempt.test > 0).then(|| text("f", attempt.test % 2)),
-            user: None,
             branch: (attempt.pattern > 0).then(|| text("b", attempt.pattern % 2)),
-            commit: None,
-            worker: None,
-            shard: None,
-            severity: None,
-            tags: Vec::new(),
+            ..Origin::default()
         }),
         failure,
     }

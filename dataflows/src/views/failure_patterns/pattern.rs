@@ -1,38 +1,25 @@
-//! The state of each failure pattern, and its row.
+//! The state of one failure pattern, and its row.
 //!
 //! Contract: takes failing attempts, counts them in 10 min and 1 h, keeps those of the last 24 h one by one up to a configured
-//! number, and emits the pattern's [`Candidate`] at cadence points. What comes above that number is *folded*: counted in
+//! number, and makes the pattern's [`Candidate`]. What comes above that number is *folded*: counted in
 //! panes of 24 min with the first and last time, so that the numbers of tests, runs, users and workers become lower bounds, what all
 //! have in common is unknown, and `first_seen_at` and `last_seen_at` follow a withdrawal only when its pane empties.
 //!
-//! What finds no room (`crate::room`) leaves as [`PatternOutput::Overflow`], its withdrawal as well: an occurrence that came before
-//! its pattern got in is not the pattern's, unless it came to count again since.
-//!
 //! # Invariants
-//! Within a tick, updates are first netted, then removals and additions are done in the order of their keys: which
-//! occurrences are kept, and which patterns, does not depend on the order of arrival.
-//!
-//! # Failure
-//! A withdrawal of what has left the 24 h is ignored, as is a failure that comes when its own 24 h have passed.
+//! What is taken back was taken in ([`Pattern::has`]) and is in the 24 h.
 
 use super::OTHER;
 use super::shared::Shared;
-use crate::config::Config;
 use crate::facts::Failure;
 use crate::input::{Names, Origin, Text};
-use crate::keyed::{Machine, Step};
-use crate::map::Map;
-use crate::room::{Entry, Room};
-use crate::top_k::{Group, Ranked};
-use crate::window::{Agenda, Panes, Window};
-use differential_dataflow::consolidation::consolidate;
+use crate::top_k::Group;
+use crate::window::{Panes, Window};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_schemas::id::Id;
 use weir_schemas::row::{Row, RowWriter};
-use weir_schemas::update::Cause;
 use weir_schemas::view::FAILURE_PATTERNS;
 
 /// The window of `count_10m`.
@@ -100,28 +87,10 @@ pub struct Candidate {
     pub row: Row,
 }
 
-/// What patterns have to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternOutput {
-    /// A pattern that competes for a place in the view.
-    Ranked(Ranked<Candidate>),
-    /// An occurrence of a pattern that found no room.
-    Overflow(Occurrence),
-}
-
-/// All patterns of one worker.
-pub struct Patterns {
-    config: Arc<Config>,
-    patterns: Map<(Id, Id), Pattern>,
-    room: Room,
-    agenda: Agenda<(Id, Id)>,
-    writer: RowWriter,
-}
-
 /// The state of one pattern.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pattern {
-    group: Group,
+    pub(super) group: Group,
     project: Text,
     pattern: Text,
     kind: Text,
@@ -145,10 +114,10 @@ pub struct Pattern {
     /// The tick at which it got in.
     since: u64,
     /// The tick of the last that came.
-    news_at: u64,
-    due: u64,
-    withdrawn: bool,
-    shown: Option<Candidate>,
+    pub(super) news_at: u64,
+    pub(super) due: u64,
+    pub(super) withdrawn: bool,
+    pub(super) shown: Option<Candidate>,
 }
 
 /// The occurrences of a pane that are not kept one by one.
@@ -167,7 +136,7 @@ struct Sample {
 }
 
 impl Pattern {
-    fn new(occurrence: &Occurrence, now: u64) -> Pattern {
+    pub(super) fn new(occurrence: &Occurrence, now: u64) -> Pattern {
         Pattern {
             group: occurrence.group(),
             project: Arc::clone(&occurrence.names.project),
@@ -193,7 +162,7 @@ impl Pattern {
     }
 
     /// Takes an occurrence in; says when to look at the pattern again.
-    fn add(&mut self, occurrence: &Occurrence, now: u64, limit: usize) -> [Option<u64>; 3] {
+    pub(super) fn add(&mut self, occurrence: &Occurrence, now: u64, limit: usize) -> [Option<u64>; 3] {
         let key = occurrence.key;
         let mut expiries = [None; 3];
         if !RECENT.passed(key.at, now) {
@@ -236,14 +205,14 @@ impl Pattern {
 
     /// Whether an occurrence that is in the 24 h was taken in. Of those that are not kept one by one: if it came since the
     /// pattern got in.
-    fn has(&self, occurrence: &Occurrence) -> bool {
+    pub(super) fn has(&self, occurrence: &Occurrence) -> bool {
         let pane = DAY.pane(occurrence.key.at);
         let folded = || self.day.iter().any(|(number, folded)| number == pane && folded.count > 0);
         self.kept.contains_key(&occurrence.key) || occurrence.key.came >= self.since && self.folded > 0 && folded()
     }
 
     /// Takes an occurrence back that was taken in and is in the 24 h.
-    fn take_back(&mut self, occurrence: &Occurrence, now: u64) {
+    pub(super) fn take_back(&mut self, occurrence: &Occurrence, now: u64) {
         let key = occurrence.key;
         self.withdrawn = true;
         if !RECENT.passed(key.at, now) {
@@ -270,7 +239,7 @@ impl Pattern {
         true
     }
 
-    fn expire(&mut self, now: u64) {
+    pub(super) fn expire(&mut self, now: u64) {
         while let Some((_, count)) = self.recent.expire(RECENT, now) {
             self.count -= count;
         }
@@ -289,11 +258,37 @@ impl Pattern {
         }
     }
 
+    /// Whether something of it has left the 24 h, so that `first_seen_at` is remembered when nothing else is.
+    pub(super) fn remembers(&self) -> bool {
+        self.first_expired_at.is_some()
+    }
+
+    /// The occurrences that are kept one by one.
+    pub(super) fn kept(&self) -> Vec<(Key, Arc<Origin>)> {
+        self.kept.iter().map(|(key, origin)| (*key, Arc::clone(origin))).collect()
+    }
+
+    /// Keeps those that were written down beside it.
+    pub(super) fn keep(&mut self, kept: Vec<(Key, Arc<Origin>)>) {
+        (self.kept, self.shared) = (BTreeMap::new(), Shared::default());
+        for (key, origin) in kept {
+            self.shared.add(&key, &origin);
+            self.kept.insert(key, origin);
+        }
+    }
+
+    /// When its panes leave their windows.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = u64> {
+        let recent = self.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
+        let hour = self.hour.iter().map(|(pane, _)| HOUR.expiry(pane));
+        recent.chain(hour).chain(self.day.iter().map(|(pane, _)| DAY.expiry(pane)))
+    }
+
     fn expired(&mut self, at: u64) {
         self.first_expired_at = Some(self.first_expired_at.map_or(at, |first| first.min(at)));
     }
 
-    fn candidate(&mut self, fingerprint: Id, writer: &mut RowWriter) -> Option<Candidate> {
+    pub(super) fn candidate(&mut self, fingerprint: Id, writer: &mut RowWriter) -> Option<Candidate> {
         // Of most patterns all are kept: then no pane has any.
         let panes = || (self.folded > 0).then_some(&self.day).into_iter().flat_map(Panes::iter);
         let folded = || panes().map(|(_, folded)| folded).filter(|folded| folded.count > 0);
@@ -323,103 +318,6 @@ impl Pattern {
     }
 }
 
-impl Patterns {
-    /// None yet, with room for so many in a bucket.
-    #[must_use]
-    pub fn new(config: Arc<Config>, share: usize) -> Self {
-        let (patterns, agenda) = (Map::default(), Agenda::default());
-        Patterns { config, patterns, room: Room::new(share), agenda, writer: RowWriter::default() }
-    }
-
-    /// The pattern that a new occurrence becomes one of, made if there is room for it.
-    fn place(&mut self, occurrence: &Occurrence, now: u64) -> Option<&mut Pattern> {
-        let (group, fingerprint) = (occurrence.group(), occurrence.failure.fingerprint);
-        let id = (occurrence.project, fingerprint);
-        if let Some(pattern) = self.patterns.get(&id) {
-            self.room.wake(group, pattern.news_at, fingerprint);
-            return self.patterns.get_mut(&id);
-        }
-        match self.room.enter(group) {
-            Entry::Free => {}
-            Entry::InPlaceOf(left) => {
-                let left = (occurrence.project, left);
-                if let Some(pattern) = self.patterns.remove(&left) {
-                    self.agenda.remove(forget_at(&pattern, &self.config), &left);
-                }
-            }
-            Entry::Full => return None,
-        }
-        Some(self.patterns.get_or_insert_with(id, || Pattern::new(occurrence, now)))
-    }
-
-    fn apply(&mut self, occurrence: &Occurrence, diff: i64, step: &mut Step<'_, PatternOutput>) {
-        let now = step.now();
-        if DAY.passed(occurrence.key.at, now) {
-            return;
-        }
-        let id = (occurrence.project, occurrence.failure.fingerprint);
-        let limit = self.config.pattern_occurrences;
-        let pattern = if diff > 0 {
-            self.place(occurrence, now)
-        } else {
-            self.patterns.get_mut(&id).filter(|pattern| pattern.has(occurrence))
-        };
-        let Some(pattern) = pattern else {
-            return step.emit(PatternOutput::Overflow(occurrence.clone()), diff);
-        };
-        let mut times = [None; 3];
-        for _ in 0..diff {
-            // Of one that comes twice, the first begins the panes.
-            let begun = pattern.add(occurrence, now, limit);
-            times.iter_mut().zip(begun).for_each(|(time, begun)| *time = time.or(begun));
-        }
-        for _ in diff..0 {
-            pattern.take_back(occurrence, now);
-        }
-        let point = now.next_multiple_of(FAILURE_PATTERNS.cadence_ms);
-        let due = (pattern.due != point).then_some(point);
-        pattern.due = point;
-        for time in times.into_iter().chain([due]).flatten() {
-            if self.agenda.add(time, id) && time > now {
-                step.wake_at(time);
-            }
-        }
-    }
-
-    fn show(&mut self, id: (Id, Id), step: &mut Step<'_, PatternOutput>) {
-        let now = step.now();
-        let Some(pattern) = self.patterns.get_mut(&id) else { return };
-        pattern.expire(now);
-        let candidate = pattern.candidate(id.1, &mut self.writer);
-        if candidate != pattern.shown {
-            let cause = if pattern.withdrawn { Cause::Withdrawn } else { Cause::Changed };
-            if let Some(value) = pattern.shown.take() {
-                step.emit(PatternOutput::Ranked(Ranked { group: pattern.group, value, cause }), -1);
-            }
-            if let Some(value) = candidate.clone() {
-                let ranked = Ranked { group: pattern.group, value, cause: Cause::Changed };
-                step.emit(PatternOutput::Ranked(ranked), 1);
-            }
-            pattern.shown = candidate;
-        }
-        pattern.due = 0;
-        pattern.withdrawn = false;
-        if pattern.shown.is_some() {
-            return;
-        }
-        let (forget_at, group, news_at) = (forget_at(pattern, &self.config), pattern.group, pattern.news_at);
-        if pattern.first_expired_at.is_none() || forget_at <= now {
-            self.patterns.remove(&id);
-            self.room.leave(group, news_at, id.1);
-            return;
-        }
-        self.room.rest(group, news_at, id.1);
-        if self.agenda.add(forget_at, id) {
-            step.wake_at(forget_at);
-        }
-    }
-}
-
 /// Whether it comes more often in the last 10 minutes than in the 50 before: at least three, and more than twice as often.
 fn trend(recent: i64, of_hour: i64) -> &'static str {
     let before = of_hour - recent; // In five times as long.
@@ -427,102 +325,5 @@ fn trend(recent: i64, of_hour: i64) -> &'static str {
         () if recent >= 3 && 5 * recent > 2 * before => "rising",
         () if before >= 3 && 10 * recent < before => "falling",
         () => "steady",
-    }
-}
-
-/// When a pattern that has left the view is forgotten.
-fn forget_at(pattern: &Pattern, config: &Config) -> u64 {
-    pattern.news_at.saturating_add(config.pattern_memory_ms).next_multiple_of(FAILURE_PATTERNS.cadence_ms)
-}
-
-impl Machine for Patterns {
-    type Input = Occurrence;
-    type Output = PatternOutput;
-    type Entry = ((Id, Id), Pattern, Vec<(Key, Arc<Origin>)>);
-
-    #[cfg(test)]
-    fn fresh(&self) -> Option<Self> {
-        Some(Patterns::new(Arc::clone(&self.config), self.room.share()))
-    }
-
-    fn step(&mut self, data: &mut Vec<(Occurrence, i64)>, step: &mut Step<'_, Self::Output>) {
-        consolidate(data);
-        for removal in [true, false] {
-            for (occurrence, diff) in data.iter().filter(|(_, diff)| (*diff < 0) == removal) {
-                self.apply(occurrence, *diff, step);
-            }
-        }
-        if step.now().is_multiple_of(FAILURE_PATTERNS.cadence_ms) {
-            for id in self.agenda.due(step.now()) {
-                self.show(id, step);
-            }
-        }
-    }
-
-    fn entries(&self) -> Vec<Self::Entry> {
-        let kept = |pattern: &Pattern| pattern.kept.iter().map(|(key, origin)| (*key, Arc::clone(origin))).collect();
-        self.patterns.sorted().into_iter().map(|(id, pattern)| (*id, pattern.clone(), kept(pattern))).collect()
-    }
-
-    fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
-        for (id, mut pattern, kept) in entries {
-            (pattern.kept, pattern.shared) = (BTreeMap::new(), Shared::default());
-            for (key, origin) in kept {
-                pattern.shared.add(&key, &origin);
-                pattern.kept.insert(key, origin);
-            }
-            self.room.restore(pattern.group);
-            let memory = (pattern.shown.is_none() && pattern.due == 0).then(|| forget_at(&pattern, &self.config));
-            if memory.is_some() {
-                self.room.rest(pattern.group, pattern.news_at, id.1);
-            }
-            let recent = pattern.recent.iter().map(|(pane, _)| RECENT.expiry(pane));
-            let hour = pattern.hour.iter().map(|(pane, _)| HOUR.expiry(pane));
-            let day = pattern.day.iter().map(|(pane, _)| DAY.expiry(pane));
-            let due = (pattern.due > 0).then_some(pattern.due);
-            for time in recent.chain(hour).chain(day).chain(due).chain(memory) {
-                self.agenda.add(time, id);
-            }
-            self.patterns.insert(id, pattern);
-        }
-        self.agenda.times().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    fn occurrence(at: u64) -> Occurrence {
-        let origin = Origin {
-            stream: Id(4),
-            stream_name: "s".into(),
-            project: "web".into(),
-            framework: None,
-            user: None,
-            branch: None,
-            commit: None,
-            worker: None,
-            shard: None,
-            severity: None,
-            tags: Vec::new(),
-        };
-        Occurrence {
-            project: Id(1),
-            key: Key { at, run: Id(2), test: Id(3), attempt: 1, came: at },
-            names: Arc::new(Names::default()),
-            origin: Arc::new(origin),
-            failure: Arc::new(Failure::default()),
-        }
-    }
-
-    #[test]
-    fn what_comes_twice_in_a_tick_leaves_every_window_in_time() {
-        let (at, mut out, mut wake) = (1_800_000_000_000, Vec::new(), BTreeSet::new());
-        let mut patterns = Patterns::new(Arc::new(Config::default()), 1);
-        patterns.step(&mut vec![(occurrence(at), 2)], &mut Step::new(at, &mut out, &mut wake));
-        let leaves = [RECENT, HOUR, DAY].map(|window| window.expiry(window.pane(at)));
-        assert!(leaves.iter().all(|time| wake.contains(time)), "{leaves:?} and {wake:?}");
     }
 }

@@ -115,11 +115,6 @@ impl Scope {
         self.kept.since = since;
     }
 
-    /// Who it shares its room with, when its identity is this.
-    pub(super) fn group(&self, id: Id) -> Group {
-        group(id, &self.kept.name)
-    }
-
     /// Whether no pane is left of it in any window; one of which everything was taken back counts until it has left, as its withdrawals
     /// must find it.
     pub(super) fn empty(&self) -> bool {
@@ -291,7 +286,7 @@ impl Kept {
         self.due
     }
 
-    /// Who it shares its room with, if it has any.
+    /// Who the scope of this identity shares its room with, if it has any.
     pub(super) fn roomed(&self, id: Id) -> Option<Group> {
         self.since.map(|_| group(id, &self.name))
     }

@@ -6,15 +6,13 @@
 //!
 //! # Invariants
 //! What is running, awaited or covered needs no room: there is as much of it as the row budget lets in. A scope keeps its room until
-//! the panes of all that it ever took have left an hour, also of what was taken back, and what is its own begins after the last minute in which its bucket turned any away:
-//! so where an attempt is counted follows from when it happened, and a withdrawal finds it there. Of what comes at one time, scopes that have room
-//! are served first, in any order; then the others in the order of (bucket, scope, pane).
+//! the panes of all that it ever took have left an hour, as [`RoomByPane`] asks for. Of what comes at one time, scopes that have room are
+//! served first, in any order; then the others in the order of (bucket, scope, pane).
 //!
 //! A scope without a row, panes, running or awaited tests is forgotten.
 //!
 //! # Cost
-//! A comparison a delta of a scope that has room; of another a hash, a place in an order and, if it finds none, an exchange. About 60 bytes a
-//! bucket with a scope, and 32 a bucket that was full within an hour.
+//! A comparison a delta of a scope that has room; of another a hash, a place in an order and, if it finds none, an exchange.
 
 use super::LONGEST;
 use super::delta::{Change, Delta};
@@ -22,11 +20,10 @@ use super::scope::{Kept, Scope, Tools, minute, place};
 use crate::facts::RowChange;
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
-use crate::room::{Entry as Place, Room};
+use crate::room::RoomByPane;
 use crate::top_k::Group;
 use crate::window::Agenda;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use weir_schemas::id::Id;
 
 /// What comes out.
@@ -41,9 +38,8 @@ pub enum ScopeOutput {
 /// All scopes of one worker.
 pub struct Scopes {
     scopes: Map<Id, Box<Scope>>,
-    room: Room,
-    /// The minute from which on new scopes of a bucket get in, where it has turned any away.
-    since: BTreeMap<Group, u64>,
+    /// By minutes.
+    room: RoomByPane,
     agenda: Agenda<Id>,
     /// To which something came at the running time, some twice.
     touched: Vec<Id>,
@@ -56,16 +52,18 @@ impl Scopes {
     /// None yet, with room for so many in a bucket.
     #[must_use]
     pub fn new(share: usize) -> Scopes {
-        let (scopes, since, agenda, touched, coming, tools) = Default::default();
-        Scopes { scopes, room: Room::new(share), since, agenda, touched, coming, tools }
+        let (scopes, agenda, touched, coming, tools) = Default::default();
+        Scopes { scopes, room: RoomByPane::new(share, LONGEST), agenda, touched, coming, tools }
     }
 
     /// Moves a scope on, and has it make room when it has no pane left.
     fn settle(&mut self, id: Id, now: u64) {
         let Some(scope) = self.scopes.get_mut(&id) else { return };
         scope.move_on(now, &mut self.tools);
-        if scope.since().is_some() && scope.empty() {
-            self.room.leave(scope.group(id), 0, id);
+        if scope.empty()
+            && let Some(group) = scope.kept().roomed(id)
+        {
+            self.room.leave(group, id);
             scope.set_since(None);
         }
     }
@@ -114,14 +112,7 @@ impl Scopes {
 
     /// Whether the scope of a delta of a minute gets room.
     fn admit(&mut self, delta: &Delta, group: Group, minute: u64, now: u64) -> bool {
-        let since = self.since.get(&group).copied().unwrap_or(0);
-        if minute < since {
-            return false;
-        }
-        if self.room.enter(group) == Place::Full {
-            self.since.insert(group, LONGEST.pane(now) + 1);
-            return false;
-        }
+        let Some(since) = self.room.enter(group, minute, now) else { return false };
         let scope = self.scopes.get_or_insert_with(delta.scope, || Box::new(Scope::new(delta.name.clone())));
         scope.set_since(Some(since));
         true
@@ -163,7 +154,7 @@ impl Machine for Scopes {
         let now = step.now();
         let due = self.agenda.due(now);
         due.iter().for_each(|id| self.settle(*id, now));
-        self.since.retain(|_, since| LONGEST.expiry(*since) > now);
+        self.room.forget(now);
         data.drain(..).for_each(|(delta, _)| self.take(delta, step));
         self.enter(step);
         // Whoever comes again, or is due as well, has nothing more to show.
@@ -174,7 +165,7 @@ impl Machine for Scopes {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let since = self.since.iter().map(|(group, since)| Entry::Since(*group, *since));
+        let since = self.room.since().map(|(group, since)| Entry::Since(group, since));
         let scopes = self.scopes.sorted().into_iter();
         since.chain(scopes.map(|(id, scope)| Entry::Scope(*id, Box::new(scope.kept().clone())))).collect()
     }
@@ -182,7 +173,7 @@ impl Machine for Scopes {
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for entry in entries {
             match entry {
-                Entry::Since(group, since) => drop(self.since.insert(group, since)),
+                Entry::Since(group, since) => self.room.restore_since(group, since),
                 Entry::Scope(id, kept) => {
                     if kept.due() > 0 {
                         self.agenda.add(kept.due(), id);

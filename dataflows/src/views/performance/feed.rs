@@ -5,11 +5,10 @@
 //! [`FeedOutput::Overflow`], and what is taken back of it does as well.
 //!
 //! # Invariants
-//! A scope stays until all that it ever took has left 10 min, and begins after the last pane of 10 s in which its bucket turned any away: so
-//! where something is counted follows from when it happened, and a withdrawal finds it there.
+//! A scope stays until all that it ever took has left 10 min, as [`RoomByPane`] asks for.
 //!
 //! # Cost
-//! Work O(scopes with news or an expiry) a second. Besides scopes, 20 bytes a bucket that was full within 10 min.
+//! Work O(scopes with news or an expiry) a second.
 
 use super::WINDOWS;
 use super::content::{Delta, Name};
@@ -18,7 +17,7 @@ use crate::config::Config;
 use crate::facts::RowChange;
 use crate::keyed::{Machine, Step};
 use crate::map::Map;
-use crate::room::{Entry as Place, Room};
+use crate::room::RoomByPane;
 use crate::top_k::Group;
 use crate::window::Agenda;
 use serde::{Deserialize, Serialize};
@@ -39,24 +38,15 @@ pub enum FeedOutput {
 
 /// The scopes of one worker.
 struct Held {
-    room: Room,
+    room: RoomByPane,
     scopes: Map<Id, Box<Scope>>,
-    /// The pane of 10 s from which on new scopes of a bucket get in, where it has turned any away.
-    since: BTreeMap<Group, u64>,
 }
 
 impl Held {
     /// The scope that something of a pane of 10 s belongs to, made if there is room for it.
     fn scope(&mut self, name: &Name, pane: u64, now: u64) -> Option<&mut Scope> {
         if !self.scopes.contains(&name.id) {
-            let since = self.since.get(&name.group).copied().unwrap_or(0);
-            if pane < since {
-                return None;
-            }
-            if self.room.enter(name.group) == Place::Full {
-                self.since.insert(name.group, WINDOWS[1].pane(now) + 1);
-                return None;
-            }
+            let since = self.room.enter(name.group, pane, now)?;
             self.scopes.insert(name.id, Box::new(Scope::new(name.clone(), since)));
         }
         self.scopes.get_mut(&name.id).map(|scope| &mut **scope).filter(|scope| scope.since() <= pane)
@@ -79,7 +69,7 @@ impl Feed {
     /// None yet, with room for so many in a bucket.
     #[must_use]
     pub fn new(config: Arc<Config>, share: usize) -> Feed {
-        let held = Held { room: Room::new(share), scopes: Map::default(), since: BTreeMap::new() };
+        let held = Held { room: RoomByPane::new(share, WINDOWS[1]), scopes: Map::default() };
         let (coming, agenda, tools) = Default::default();
         Feed { config, held, coming, due: 0, agenda, tools }
     }
@@ -99,12 +89,12 @@ impl Feed {
 
     /// Moves a scope on; one that has nothing left leaves.
     fn settle(&mut self, id: Id, step: &mut Step<'_, FeedOutput>) {
-        let Held { room, scopes, .. } = &mut self.held;
+        let Held { room, scopes } = &mut self.held;
         let Some(scope) = scopes.get_mut(&id) else { return };
         scope.move_on(step.now(), &mut self.tools);
         if scope.gone() {
             scope.show(&mut self.tools, step, FeedOutput::Row);
-            room.leave(scope.name().group, 0, id);
+            room.leave(scope.name().group, id);
             scopes.remove(&id);
         }
     }
@@ -168,7 +158,7 @@ impl Machine for Feed {
         }
         let mut touched = self.agenda.due(point);
         touched.iter().for_each(|id| self.settle(*id, step));
-        self.held.since.retain(|_, since| WINDOWS[1].expiry(*since) > point);
+        self.held.room.forget(point);
         let coming = std::mem::take(&mut self.coming);
         touched.extend(coming.keys().map(|(_, id, _)| *id));
         coming.into_values().for_each(|delta| self.take(delta, step));
@@ -178,7 +168,7 @@ impl Machine for Feed {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let since = self.held.since.iter().map(|(group, since)| Entry::Since(*group, *since));
+        let since = self.held.room.since().map(|(group, since)| Entry::Since(group, since));
         let scopes = self.held.scopes.sorted().into_iter().map(|(_, scope)| Entry::Scope(scope.clone()));
         let coming = self.coming.values().map(|delta| Entry::Coming(Box::new(delta.clone()), self.due));
         since.chain(scopes).chain(coming).collect()
@@ -187,9 +177,7 @@ impl Machine for Feed {
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for entry in entries {
             match entry {
-                Entry::Since(group, since) => {
-                    self.held.since.insert(group, since);
-                }
+                Entry::Since(group, since) => self.held.room.restore_since(group, since),
                 Entry::Scope(scope) => {
                     self.held.room.restore(scope.name().group);
                     self.agenda.add(scope.due(), scope.name().id);

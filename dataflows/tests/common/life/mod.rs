@@ -456,9 +456,7 @@ impl Stream {
             branch,
             commit,
             worker,
-            shard: None,
-            severity: None,
-            tags: Vec::new(),
+            ..Origin::default()
         };
         Stream { origin: Arc::new(origin), version }
     }
