@@ -45,7 +45,7 @@ pub(crate) struct Worked {
     pub(crate) operators: Operators,
 }
 
-/// Feeds what `feed` gives to each worker, by its index; `sink` sees every frame.
+/// Feeds what `feed` gives to each worker, by its index, and on its thread; `sink` sees every frame.
 pub(crate) fn drive<F: Iterator<Item = Tick>>(
     course: &Course,
     feed: impl Fn(usize) -> F + Send + Sync + 'static,
@@ -75,8 +75,9 @@ pub(crate) fn drive<F: Iterator<Item = Tick>>(
             }
             worker.step();
         };
+        let feed = feed(index);
         let begin = thread_cpu_time();
-        for tick in feed(index) {
+        for tick in feed {
             let at = tick.at;
             put(&mut inputs, tick, index);
             wait(at.saturating_sub(course.ahead_ms).max(course.first));

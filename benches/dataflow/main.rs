@@ -15,7 +15,7 @@ use common::drive::{Course, Tick, Worked, drive};
 use common::fleet::{Fleet, RUNS, SHARDS, Shape, TESTS_A_RUN};
 use common::process::{cpu_time, resident_bytes};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use weir_dataflows::Config;
 use weir_dataflows::input::{Event, Input, Interner, Position};
@@ -23,6 +23,9 @@ use weir_schemas::limits::Limits;
 
 const EVENTS_A_SECOND: u64 = 200_000;
 const START: u64 = 1_700_000_000_000;
+const SIMULATED_MS: u64 = 10_000;
+/// Events that a worker is dealt at a time, as by the engine.
+const DEAL: usize = 256;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,28 +62,34 @@ struct Measured {
 }
 
 fn measure(shape: Shape, workers: usize, tick_ms: u64, watched: bool) -> Measured {
-    let ticks = generate(shape, tick_ms);
-    let events: u64 = ticks.iter().map(|(_, inputs)| inputs.len() as u64).sum();
-    let last = ticks.last().map_or(0, |(at, _)| *at);
-    let parts: Vec<_> = deal(ticks, workers).into_iter().map(|part| Mutex::new(Some(part))).collect();
-    let updates = Arc::new(AtomicU64::new(0));
+    let last = START + SIMULATED_MS - tick_ms;
+    let (events, updates) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let end = Arc::new(Mutex::new((Duration::ZERO, Duration::ZERO)));
     let config = Config { until: last + 1, ..Config::default() };
     // At most four ticks of 100 ms are in flight.
     let course = Course { workers, config, first: START, ahead_ms: 400, watched };
-    let (cpu, clock) = (cpu_time(), Instant::now());
-    let (counted, ended) = (Arc::clone(&updates), Arc::clone(&end));
+    let (ready, begin) = (Barrier::new(workers), Arc::new(OnceLock::new()));
+    let (fed, counted, begun, ended) =
+        (Arc::clone(&events), Arc::clone(&updates), Arc::clone(&begin), Arc::clone(&end));
     let worked = drive(
         &course,
-        move |worker| parts[worker].lock().expect("unpoisoned").take().expect("taken once").into_iter(),
+        move |worker| {
+            let ticks = generate(shape, tick_ms, workers, worker);
+            fed.fetch_add(ticks.iter().map(|tick| tick.inputs.len() as u64).sum(), Ordering::Relaxed);
+            ready.wait();
+            begin.get_or_init(|| (cpu_time(), Instant::now()));
+            ticks.into_iter()
+        },
         move |released| {
             let changes = released.frame.views.iter().map(|view| view.updates.len() as u64).sum();
             counted.fetch_add(changes, Ordering::Relaxed);
             if released.frame.upper == last {
-                *ended.lock().expect("unpoisoned") = (clock.elapsed(), cpu_time() - cpu);
+                let (cpu, clock) = begun.get().expect("the last tick is not the first");
+                *ended.lock().expect("unpoisoned") = (clock.elapsed(), cpu_time() - *cpu);
             }
         },
     );
+    let events = events.load(Ordering::Relaxed);
     let (time, cpu) = *end.lock().expect("unpoisoned");
     let share = |worked: &Worked| format!("{:.0} %", 100.0 * worked.cpu.as_secs_f64() / cpu.as_secs_f64());
     println!(
@@ -95,36 +104,26 @@ fn measure(shape: Shape, workers: usize, tick_ms: u64, watched: bool) -> Measure
     Measured { events, workers: worked }
 }
 
-/// Deals each tick's input out to the workers.
-fn deal(ticks: Vec<(u64, Vec<Input>)>, workers: usize) -> Vec<Vec<Tick>> {
-    let mut dealt: Vec<Vec<Tick>> = (0..workers).map(|_| Vec::new()).collect();
-    for (at, inputs) in ticks {
-        dealt.iter_mut().for_each(|ticks| ticks.push(Tick { at, ..Tick::default() }));
-        for (n, input) in inputs.into_iter().enumerate() {
-            dealt[n % workers].last_mut().expect("pushed above").inputs.push(input);
-        }
-    }
-    dealt
-}
-
-/// Ten simulated seconds of a fleet, decoded.
-fn generate(shape: Shape, tick_ms: u64) -> Vec<(u64, Vec<Input>)> {
+/// A worker's part of some simulated seconds of a fleet: dealt as the engine deals, and decoded on the worker's own thread.
+fn generate(shape: Shape, tick_ms: u64, workers: usize, worker: usize) -> Vec<Tick> {
     let (limits, mut interner) = (Limits::default(), Interner::default());
     let mut fleet = Fleet::of(shape);
-    let mut ticks = Vec::new();
-    let (mut offset, mut at, per_tick) = (0, START, EVENTS_A_SECOND * tick_ms / 1000);
-    while at < START + 10_000 {
-        let mut inputs = Vec::with_capacity(per_tick as usize);
-        while (inputs.len() as u64) < per_tick {
+    let (mut offset, per_tick) = (0, EVENTS_A_SECOND * tick_ms / 1000);
+    let ticks = (START..START + SIMULATED_MS).step_by(tick_ms as usize).enumerate();
+    let tick = |(tick, at)| {
+        let mut inputs = Vec::with_capacity(per_tick as usize / workers + DEAL);
+        while (offset as u64) < (tick as u64 + 1) * per_tick {
             let (shard, events) = fleet.test(at);
             for event in events {
-                let position = Position { partition: (shard % 4) as u32, offset, ..Position::default() };
-                inputs.push(Input::Event(Arc::new(Event::new(&event, position, &limits, &mut interner))));
+                if offset / DEAL % workers == worker {
+                    let position =
+                        Position { partition: (shard % 4) as u32, offset: offset as u64, ..Position::default() };
+                    inputs.push(Input::Event(Arc::new(Event::new(&event, position, &limits, &mut interner))));
+                }
                 offset += 1;
             }
         }
-        ticks.push((at, inputs));
-        at += tick_ms;
-    }
-    ticks
+        Tick { at, inputs, ..Tick::default() }
+    };
+    ticks.map(tick).collect()
 }
