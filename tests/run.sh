@@ -7,7 +7,7 @@
 # Contract: each step adds its totals; a step that fails to build, ends before its totals or prints none adds one failure,
 # and so does a test that is ignored or skipped: what did not run has not passed. Exit code 0 only without failures.
 # One cargo build serves all steps: the browser tests use the binary that the Rust tests were built with.
-# Caches (browser packages, cargo-deny) lie under ~/.cache/weir and may be missing.
+# Caches (browser packages, cargo-deny, Kafka) lie under ~/.cache/weir and may be missing.
 # REALDATA_DIR: folder of real report files, ../shared/realdata beside the repository unless set.
 set -uo pipefail
 cd "$(dirname "$0")/.."

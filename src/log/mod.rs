@@ -1,7 +1,8 @@
 //! The log: where everything enters, durable before it is acknowledged, replayable for ever after.
 //!
-//! Contract: a [`Log`] is one topic: partitions of records with dense offsets from 0. [`Log::append`] takes records in and
-//! gives a [`Commit`] that resolves once they are durable, with their positions; what a reader sees is durable.
+//! Contract: a [`Log`] is one topic: partitions of records with ascending offsets, dense from 0 in the embedded log.
+//! [`Log::append`] takes records in and gives a [`Commit`] that resolves once they are durable, with their positions; what a
+//! reader sees is durable.
 //! The key → partition rule is a stable hash, so a stream lives in one partition, in order, for ever.
 //!
 //! # Invariants
@@ -13,6 +14,7 @@
 
 mod bell;
 pub mod embedded;
+pub mod kafka;
 
 pub use bell::Bell;
 
@@ -217,6 +219,19 @@ pub enum LogError {
         /// What is wrong.
         problem: String,
     },
+    /// Kafka refused something, or does not answer.
+    #[error("cannot {action} the Kafka topic {topic}: {reason}")]
+    Kafka {
+        /// What was tried.
+        action: &'static str,
+        /// On which topic.
+        topic: String,
+        /// Kafka's word for it.
+        reason: String,
+    },
+    /// A property of the Kafka client that may not be set.
+    #[error(transparent)]
+    Property(#[from] kafka::PropertyError),
     /// An offset that the log does not have.
     #[error("partition {partition} has offsets {start} to {end}, {wanted} was asked for")]
     OutOfRange {

@@ -103,6 +103,12 @@ fn log_verdict(error: &LogError) -> (Exit, Option<&'static str>) {
             Some("restore the folder from a backup, or move it away and start with an empty one; nothing was changed"),
         ),
         LogError::OutOfRange { .. } => (Exit::Data, Some("restore the folder from a backup")),
+        LogError::Kafka { .. } => (
+            Exit::Environment,
+            Some("see that the brokers run and can be reached from here, and that the topic is there"),
+        ),
+        // Its message says what to do.
+        LogError::Property(_) => (Exit::Usage, None),
     }
 }
 

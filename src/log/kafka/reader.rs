@@ -1,0 +1,251 @@
+//! Reading: partitions that are assigned, each from its offset.
+//!
+//! Contract: see [`Reader`]. One consumer a reader; librdkafka fetches ahead of it, and is slowed by not being read from.
+//!
+//! # Invariants
+//! A partition's offset is where its next record may stand: after the last one read, or after what is no record (the end of a
+//! transaction, what a compaction took) once the brokers said that nothing else comes before.
+//!
+//! # Cost
+//! One call of the library a batch, and one copy of each payload into the memory of its batch. While one partition is waited for, what came
+//! of the others is kept up to [`ASIDE_BYTES`]; above, it is dropped and that partition alone is fetched, until another one is asked for.
+//!
+//! # Failure
+//! What is no longer there, or not any more the same, is an error; brokers that are away are none.
+
+use super::super::{LogError, Reader, Record};
+use super::raw::{self, Events, Fetched, Queue, Room};
+use super::{Shared, failed};
+use bytes::{Bytes, BytesMut};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Records that are taken from the library at once.
+const BATCH: usize = 2_048;
+/// How long one partition is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What may wait of other partitions than the one that is read.
+const ASIDE_BYTES: usize = 8 << 20;
+
+/// What comes of a partition, in its order.
+enum Came {
+    Record(Record),
+    /// Nothing is before this offset that was not handed out.
+    End {
+        partition: u32,
+        offset: u64,
+    },
+}
+
+impl Came {
+    fn partition(&self) -> u32 {
+        match self {
+            Came::Record(Record { partition, .. }) | Came::End { partition, .. } => *partition,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct TopicReader {
+    shared: Arc<Shared>,
+    /// Both are dropped before the consumer.
+    queue: Queue,
+    events: Events,
+    consumer: BaseConsumer,
+    offsets: Vec<u64>,
+    /// Taken from the library, and not handed out yet.
+    waiting: VecDeque<Came>,
+    room: Room,
+    /// The one partition that is fetched; `None`: all are.
+    alone: Option<u32>,
+    /// The topic's name, as the library takes it.
+    topic: CString,
+}
+
+impl TopicReader {
+    pub(super) fn new(shared: Arc<Shared>, from: &[u64]) -> Result<TopicReader, LogError> {
+        assert_eq!(from.len(), shared.partitions as usize, "one offset a partition");
+        let topic = &shared.config.topic;
+        let refused = |error: KafkaError| failed(topic, "read", &error);
+        let mut consumer: BaseConsumer = shared.properties.consumer().create().map_err(refused)?;
+        let ends = Arc::clone(&shared.ends);
+        consumer.set_nonempty_callback(move || ends.ring());
+        shared.ask();
+        for (partition, offset) in (0..shared.partitions).zip(from) {
+            let (start, end) = shared.ends.of(partition);
+            if !(start..=end).contains(offset) {
+                return Err(LogError::OutOfRange { partition, start, end, wanted: *offset });
+            }
+        }
+        let queue = Queue::of(consumer.client()).ok_or_else(|| failed(topic, "read", &"the client has no queue"))?;
+        let name = CString::new(topic.as_str()).map_err(|error| failed(topic, "read", &error))?;
+        let (offsets, waiting, room) = (from.to_vec(), VecDeque::new(), Room::new(BATCH));
+        let events = Events::of(consumer.client());
+        let mut reader =
+            TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone: None, topic: name };
+        reader.assign(None)?;
+        Ok(reader)
+    }
+
+    /// Fetches from where it is, one partition alone or all of them; what was fetched before is dropped.
+    fn assign(&mut self, alone: Option<u32>) -> Result<(), LogError> {
+        let topic = &self.shared.config.topic;
+        let refused = |error: KafkaError| failed(topic, "read", &error);
+        let mut assigned = TopicPartitionList::new();
+        for (partition, offset) in (0..self.shared.partitions).zip(&self.offsets) {
+            if alone.is_none_or(|alone| alone == partition) {
+                let offset = Offset::Offset(offset.cast_signed());
+                assigned.add_partition_offset(topic, partition.cast_signed(), offset).map_err(refused)?;
+            }
+        }
+        self.consumer.assign(&assigned).map_err(refused)?;
+        self.waiting.clear();
+        self.alone = alone;
+        Ok(())
+    }
+
+    /// What waits of other partitions than this one, in bytes.
+    fn aside(&self, partition: u32) -> usize {
+        let bytes = |came: &Came| match came {
+            Came::Record(record) if record.partition != partition => record.payload.len() + size_of::<Came>(),
+            _ => 0,
+        };
+        self.waiting.iter().map(bytes).sum()
+    }
+
+    /// Takes what was fetched; waits for it at most so long.
+    fn fetch(&mut self, timeout: Duration) -> Result<(), LogError> {
+        let mut bytes = BytesMut::new();
+        let (mut found, mut problem) = (Vec::new(), None);
+        raw::take(&self.queue, &mut self.room, timeout, |fetched| match fetched {
+            Fetched::Record { partition, offset, appended_at, payload } => {
+                let begin = bytes.len();
+                bytes.extend_from_slice(payload.unwrap_or_default());
+                found.push((partition, offset, Some((appended_at, begin..bytes.len()))));
+            }
+            Fetched::Error { partition, offset, code: RDKafkaErrorCode::PartitionEOF } => {
+                found.push((partition, offset, None));
+            }
+            Fetched::Error { partition, code, .. } => problem = problem.or(Some((partition, code))),
+        });
+        self.events.trace();
+        let bytes: Bytes = bytes.freeze();
+        for (partition, offset, record) in found {
+            let (partition, offset) = (partition.cast_unsigned(), offset.cast_unsigned());
+            self.waiting.push_back(match record {
+                Some((appended_at, at)) => {
+                    let appended_at = u64::try_from(appended_at).unwrap_or(0);
+                    Came::Record(Record { partition, offset, appended_at, payload: bytes.slice(at) })
+                }
+                None => Came::End { partition, offset },
+            });
+        }
+        for partition in 0..self.shared.partitions {
+            if let Some((start, end)) = raw::watermarks(self.consumer.client(), &self.topic, partition.cast_signed()) {
+                self.shared.ends.learn(partition, start, end);
+            }
+        }
+        match problem {
+            Some((partition, code)) => self.judge(partition, code),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an error ends the reader.
+    fn judge(&self, partition: i32, code: RDKafkaErrorCode) -> Result<(), LogError> {
+        use RDKafkaErrorCode as Code;
+        let topic = &self.shared.config.topic;
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                self.shared.ask();
+                let partition = partition.cast_unsigned();
+                let (start, end) = self.shared.ends.of(partition);
+                Err(LogError::OutOfRange { partition, start, end, wanted: self.offsets[partition as usize] })
+            }
+            Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed => Err(failed(topic, "read", &code)),
+            // The client goes on by itself.
+            code => {
+                tracing::warn!(topic, partition, %code, "Kafka cannot be read for the moment");
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves on by what came; gives it, if it is a record.
+    fn pass(&mut self, came: Came) -> Option<Record> {
+        let (partition, next, record) = match came {
+            Came::Record(record) => (record.partition, record.offset + 1, Some(record)),
+            Came::End { partition, offset } => (partition, offset, None),
+        };
+        let offset = &mut self.offsets[partition as usize];
+        *offset = next.max(*offset);
+        record
+    }
+}
+
+impl Drop for TopicReader {
+    fn drop(&mut self) {
+        // What is left in the queue would keep the client from ending.
+        drop(self.consumer.unassign());
+        raw::take(&self.queue, &mut self.room, LOOK, |_| ());
+        self.events.trace();
+    }
+}
+
+impl Reader for TopicReader {
+    fn read(&mut self, records_max: usize, bytes_max: usize, out: &mut Vec<Record>) -> Result<usize, LogError> {
+        if self.alone.is_some() {
+            self.assign(None)?;
+        }
+        if self.waiting.is_empty() {
+            self.fetch(Duration::ZERO)?;
+        }
+        let (before, mut bytes) = (out.len(), 0);
+        while out.len() - before < records_max && (bytes == 0 || bytes < bytes_max) {
+            let Some(came) = self.waiting.pop_front() else { break };
+            let record = self.pass(came);
+            bytes += record.as_ref().map_or(0, |record| record.payload.len().max(1));
+            out.extend(record);
+        }
+        Ok(out.len() - before)
+    }
+
+    fn read_partition(&mut self, partition: u32, end: u64, out: &mut Vec<Record>) -> Result<usize, LogError> {
+        let before = out.len();
+        if self.alone.is_some_and(|alone| alone != partition) {
+            self.assign(Some(partition))?;
+        }
+        while self.offsets[partition as usize] < end {
+            let Some(index) = self.waiting.iter().position(|came| came.partition() == partition) else {
+                if self.aside(partition) > ASIDE_BYTES {
+                    self.assign(Some(partition))?;
+                }
+                self.fetch(LOOK)?;
+                continue;
+            };
+            if matches!(&self.waiting[index], Came::Record(record) if record.offset >= end) {
+                // Whatever was before it is no record.
+                self.offsets[partition as usize] = end;
+                break;
+            }
+            let came = self.waiting.remove(index).expect("found just now");
+            let record = self.pass(came);
+            out.extend(record);
+        }
+        Ok(out.len() - before)
+    }
+
+    fn offsets(&self) -> &[u64] {
+        &self.offsets
+    }
+}
