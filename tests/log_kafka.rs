@@ -42,7 +42,7 @@ fn read_to(log: &Kafka, reader: &mut dyn Reader, ends: &[u64]) -> Vec<Record> {
 #[test]
 fn what_is_appended_stands_in_its_order_and_is_read_from_every_offset() {
     let broker = Broker::start();
-    broker.create_topic("events", 3, &[]);
+    broker.create_topic("events", 3);
     let log = open(&broker, "events");
     assert_eq!((log.topic(), log.partitions(), log.starts(), log.ends()), ("events", 3, vec![0; 3], vec![0; 3]));
     let mut appended: Vec<Vec<Bytes>> = vec![Vec::new(); 3];
@@ -92,7 +92,7 @@ fn what_is_appended_stands_in_its_order_and_is_read_from_every_offset() {
 #[test]
 fn a_partition_is_read_alone_though_the_others_are_long() {
     let broker = Broker::start();
-    broker.create_topic("events", 3, &[]);
+    broker.create_topic("events", 3);
     let log = open(&broker, "events");
     let large = |partition| NewRecord { partition, payload: Bytes::from(vec![b'x'; 1 << 20]) };
     for partition in [0, 2] {
@@ -116,7 +116,7 @@ fn a_partition_is_read_alone_though_the_others_are_long() {
 #[test]
 fn the_end_of_a_transaction_is_no_record_and_is_passed() {
     let broker = Broker::start();
-    broker.create_topic("events", 1, &[]);
+    broker.create_topic("events", 1);
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", broker.address())
         .set("transactional.id", "a reporter")
@@ -155,25 +155,59 @@ fn the_end_of_a_transaction_is_no_record_and_is_passed() {
 #[test]
 fn offsets_that_are_not_there_are_named() {
     let broker = Broker::start();
-    broker.create_topic("events", 2, &[]);
+    broker.create_topic("events", 2);
     let log = open(&broker, "events");
     let records = (0..10).map(|n| NewRecord { partition: 1, payload: payload(n) }).collect();
     log.append(records).expect("taken").wait().expect("durable");
     let refused = log.reader(&[0, 11]).err().expect("past the end");
     assert_eq!(refused.to_string(), "partition 1 has offsets 0 to 10, 11 was asked for");
-    assert!(log.reader(&[0, 10]).is_ok());
+    let mut reader = log.reader(&[0, 4]).expect("a reader");
+    assert_eq!(reader.read_partition(1, 50, &mut Vec::new()).expect("reads"), 6, "what there is of it");
+    assert_eq!((reader.read_partition(1, 50, &mut Vec::new()).expect("reads"), reader.offsets()), (0, &[0, 10][..]));
+}
+
+#[test]
+fn a_reader_that_retention_overtook_says_what_is_lost() {
+    let broker = Broker::start();
+    broker.create_topic("events", 1);
+    let mut config = KafkaConfig::new(broker.address(), "events");
+    // No more than a few records are fetched ahead.
+    for (name, value) in [("queued.max.messages.kbytes", "1024"), ("max.partition.fetch.bytes", "1024")] {
+        config.properties.insert(name.to_owned(), value.to_owned());
+    }
+    let log = Kafka::open(config).expect("opens");
+    for _ in 0..24 {
+        let large = NewRecord { partition: 0, payload: Bytes::from(vec![b'x'; 1 << 20]) };
+        log.append(vec![large]).expect("taken").wait().expect("durable");
+    }
+    let mut reader = log.reader(&[0]).expect("a reader");
+    broker.delete_before("events", 0, 20);
+    let (until, bell, mut read) = (Instant::now() + PATIENCE, Arc::new(Bell::default()), Vec::new());
+    log.ring(&bell);
+    let error = loop {
+        let rung = bell.rung();
+        match reader.read(500, 1 << 20, &mut read) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < until, "nothing is said after {} records", read.len()),
+        }
+        bell.wait(rung, Duration::from_millis(500));
+    };
+    assert!(error.to_string().starts_with("partition 0 has offsets 20 to 24, "), "{error}");
+    assert!(read.iter().zip(0..20).all(|(record, offset)| record.offset == offset), "none is left out in silence");
+    let error = log.reader(&[19]).err().expect("gone");
+    assert_eq!(error.to_string(), "partition 0 has offsets 20 to 24, 19 was asked for");
 }
 
 #[test]
 fn a_topic_that_was_made_again_is_another_one() {
     let broker = Broker::start();
-    broker.create_topic("events", 1, &[]);
+    broker.create_topic("events", 1);
     let first = open(&broker, "events").identity();
     assert_eq!(open(&broker, "events").identity(), first);
     broker.delete_topic("events");
     let missing = Kafka::open(KafkaConfig::new(broker.address(), "events")).err().expect("not there");
     assert!(missing.to_string().starts_with("cannot open the Kafka topic events: "), "{missing}");
-    broker.create_topic("events", 1, &[]);
+    broker.create_topic("events", 1);
     assert_ne!(open(&broker, "events").identity(), first);
 }
 
@@ -202,7 +236,7 @@ fn properties_that_would_break_exactness_are_refused_by_name() {
 #[test]
 fn what_was_acknowledged_stands_once_over_kills_of_the_broker() {
     let mut broker = Broker::start();
-    broker.create_topic("events", 2, &[]);
+    broker.create_topic("events", 2);
     let log = Arc::new(open(&broker, "events"));
     let mut reader = log.reader(&[0, 0]).expect("a reader");
     let kills = if std::env::var_os("WEIR_LONG").is_some() { 20 } else { 3 };

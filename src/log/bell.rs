@@ -4,7 +4,7 @@
 //! waits counts the rings ([`Bell::rung`]), looks at the logs, and waits for another ring ([`Bell::wait`]): what happens
 //! between looking and waiting is counted, so nothing is missed.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -45,10 +45,31 @@ impl Bell {
     }
 }
 
+/// The bells that a log was given.
+#[derive(Debug, Default)]
+pub(super) struct Bells(Mutex<Vec<Weak<Bell>>>);
+
+impl Bells {
+    /// One more, for as long as somebody else holds it.
+    pub(super) fn add(&self, bell: &Arc<Bell>) {
+        let mut bells = self.lock();
+        bells.retain(|held| held.strong_count() > 0);
+        bells.push(Arc::downgrade(bell));
+    }
+
+    /// Rings all of them.
+    pub(super) fn ring(&self) {
+        self.lock().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Bell>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn a_ring_before_the_wait_is_not_missed_and_one_during_it_ends_it() {

@@ -126,6 +126,16 @@ pub trait Log: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// The bytes of all payloads, of which each is for one of the partitions and not over the limit.
+fn payload_bytes(records: &[NewRecord], partitions: u32, limit: usize) -> Result<usize, AppendError> {
+    let checked = records.iter().map(|record| {
+        assert!(record.partition < partitions, "partition {} of {partitions}", record.partition);
+        let bytes = record.payload.len();
+        if bytes > limit { Err(AppendError::Oversize { bytes, limit }) } else { Ok(bytes) }
+    });
+    checked.sum()
+}
+
 /// Reads a log's records, each partition in order.
 pub trait Reader: Send {
     /// Appends up to `records_max` durable records (and about `bytes_max` bytes) to `out`; returns how many. 0: the end

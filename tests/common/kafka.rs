@@ -1,8 +1,8 @@
 //! A real Kafka broker of a test's own: one node, its data in a temporary folder, ended with its owner.
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -60,8 +60,7 @@ impl Broker {
              listeners=PLAINTEXT://{address},CONTROLLER://{controller}\ncontroller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\nauto.create.topics.enable=false\nmessage.max.bytes=17825792\n\
-             log.retention.check.interval.ms=200\n",
+             transaction.state.log.min.isr=1\nauto.create.topics.enable=false\nmessage.max.bytes=17825792\n",
             folder.path().join("data").display()
         );
         fs::write(folder.path().join("server.properties"), properties).expect("written");
@@ -116,11 +115,8 @@ impl Broker {
     }
 
     /// Makes a topic.
-    pub(crate) fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let topic =
-            settings.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| {
-                topic.set(key, value)
-            });
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let made = wait(self.admin().create_topics(&[topic], &AdminOptions::new()));
         made.expect("answered").remove(0).expect("made");
     }
@@ -129,6 +125,14 @@ impl Broker {
     pub(crate) fn delete_topic(&self, name: &str) {
         let gone = wait(self.admin().delete_topics(&[name], &AdminOptions::new()));
         gone.expect("answered").remove(0).expect("removed");
+    }
+
+    /// Removes a partition's records before an offset, as retention does.
+    pub(crate) fn delete_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        let gone = wait(self.admin().delete_records(&offsets, &AdminOptions::new())).expect("answered");
+        assert_eq!(gone.elements()[0].error(), Ok(()));
     }
 }
 

@@ -45,13 +45,14 @@ pub use open::{OpenReport, TornTail};
 pub use retention::Retained;
 pub use stats::CommitStats;
 
-use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader};
+use super::bell::Bells;
+use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader, payload_bytes};
 use frame::HEADER_BYTES;
 use queue::Queue;
 use segment::Segment;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -129,7 +130,7 @@ struct Shared {
     /// Rung whenever the store's ends move, and at the close.
     moved: Condvar,
     /// Rung then as well.
-    bells: Mutex<Vec<Weak<Bell>>>,
+    bells: Bells,
     stats: stats::Stats,
     /// Held while segments are dropped, so that they go oldest first.
     retaining: Mutex<()>,
@@ -162,14 +163,10 @@ impl Shared {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bells(&self) -> MutexGuard<'_, Vec<Weak<Bell>>> {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Wakes whoever waits for the ends to move, or for the close.
     fn moved(&self) {
         self.moved.notify_all();
-        self.bells().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+        self.bells.ring();
     }
 }
 
@@ -241,16 +238,8 @@ impl Log for Embedded {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Result<Commit, AppendError> {
-        let limit = self.shared.config.record_bytes_max;
-        let mut bytes = 0;
-        for record in &records {
-            let partitions = self.shared.partitions;
-            assert!(record.partition < partitions, "partition {} of {partitions}", record.partition);
-            if record.payload.len() > limit {
-                return Err(AppendError::Oversize { bytes: record.payload.len(), limit });
-            }
-            bytes += record.payload.len() + HEADER_BYTES;
-        }
+        let payloads = payload_bytes(&records, self.shared.partitions, self.shared.config.record_bytes_max)?;
+        let bytes = payloads + records.len() * HEADER_BYTES;
         if bytes > BATCH_BYTES_MAX {
             return Err(AppendError::Oversize { bytes, limit: BATCH_BYTES_MAX });
         }
@@ -279,9 +268,7 @@ impl Log for Embedded {
     }
 
     fn ring(&self, bell: &Arc<Bell>) {
-        let mut bells = self.shared.bells();
-        bells.retain(|held| held.strong_count() > 0);
-        bells.push(Arc::downgrade(bell));
+        self.shared.bells.add(bell);
     }
 
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {

@@ -8,6 +8,7 @@
 //! Read: headers and footers (about 0.02 % of the log) and at most one segment.
 
 use super::super::LogError;
+use super::super::bell::Bells;
 use super::meta::Meta;
 use super::queue::Queue;
 use super::segment::{self, Segment};
@@ -122,7 +123,7 @@ pub(super) fn open(
         partitions: meta.partitions,
         store: Mutex::new(store),
         moved: Condvar::new(),
-        bells: Mutex::default(),
+        bells: Bells::default(),
         stats: stats::Stats::default(),
         retaining: Mutex::new(()),
     });

@@ -18,7 +18,7 @@ pub struct PropertyError {
     pub reason: &'static str,
 }
 
-/// What is ours to say.
+/// What nobody else may set, and why.
 const REFUSED: &[(&str, &str)] = &[
     ("acks", "a record counts when all replicas in sync have it"),
     ("request.required.acks", "a record counts when all replicas in sync have it"),
@@ -27,6 +27,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("max.in.flight.requests.per.connection", "it is bound to the idempotence of the producer"),
     ("transactional.id", "ticks are bound without transactions"),
     ("partitioner", "records are put into partitions by Weir, by the stream"),
+    ("queue.buffering.max.messages", "Weir bounds what is on its way, so that a batch is taken whole or not at all"),
+    ("queue.buffering.max.kbytes", "Weir bounds what is on its way, so that a batch is taken whole or not at all"),
+    ("message.max.bytes", "it follows from the largest record"),
     ("group.id", "no consumer group is joined: the partitions are assigned by the configuration"),
     ("group.instance.id", "no consumer group is joined: the partitions are assigned by the configuration"),
     ("group.protocol", "no consumer group is joined: the partitions are assigned by the configuration"),
@@ -39,12 +42,46 @@ const REFUSED: &[(&str, &str)] = &[
     ("check.crcs", "records are checked as they come"),
 ];
 
+/// What others may set: for speed only.
+const USUAL: &[(&str, &str)] = &[
+    ("client.id", "weir"),
+    // A broker that is back is found within a second.
+    ("reconnect.backoff.max.ms", "1000"),
+];
+const USUAL_OF_CONSUMERS: &[(&str, &str)] = &[
+    // Its default of a second lets a fast reader idle (`test-tools.md`).
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "100"),
+    ("queued.min.messages", "200000"),
+];
+const USUAL_OF_PRODUCERS: &[(&str, &str)] =
+    &[("linger.ms", "2"), ("compression.type", "lz4"), ("message.timeout.ms", "30000")];
+
+const OF_CONSUMERS: &[(&str, &str)] = &[
+    // Asked for by the library, though none is joined.
+    ("group.id", "weir"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+    ("check.crcs", "true"),
+];
+const OF_PRODUCERS: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // As much as there may be: `producer` has the bound.
+    ("queue.buffering.max.messages", "0"),
+    ("queue.buffering.max.kbytes", "2147483647"),
+];
+
+/// What a record may be larger than its payload: its header, and that of its batch.
+const OVERHEAD: usize = 4_096;
+
 /// Properties that may be used.
 pub(super) struct Properties {
     common: ClientConfig,
     record_bytes_max: usize,
-    queue_records: usize,
-    queue_bytes: usize,
 }
 
 impl Properties {
@@ -52,7 +89,6 @@ impl Properties {
     /// One that may not be set.
     pub(super) fn check(config: &KafkaConfig) -> Result<Properties, LogError> {
         let mut common = ClientConfig::new();
-        common.set("client.id", "weir");
         for (name, value) in &config.properties {
             if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
                 let refused = PropertyError { name: name.clone(), value: value.clone(), reason };
@@ -60,59 +96,28 @@ impl Properties {
             }
             common.set(name, value);
         }
-        let KafkaConfig { record_bytes_max, queue_records, queue_bytes, .. } = *config;
-        Ok(Properties { common, record_bytes_max, queue_records, queue_bytes })
+        Ok(Properties { common, record_bytes_max: config.record_bytes_max })
     }
 
-    /// Of a consumer. What its user sets goes before what is only for speed.
+    /// Of a consumer.
     pub(super) fn consumer(&self) -> ClientConfig {
-        let mut config = self.common.clone();
-        let fast = [
-            // Its default of a second lets a fast reader idle (`test-tools.md`).
-            ("fetch.queue.backoff.ms", "2"),
-            ("fetch.wait.max.ms", "100"),
-            ("queued.min.messages", "200000"),
-            ("reconnect.backoff.max.ms", "1000"),
-        ];
-        for (name, value) in fast {
-            if self.common.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
-        config
-            // Asked for by the library, though none is joined.
-            .set("group.id", "weir")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            .set("check.crcs", "true");
-        config
+        self.with(USUAL_OF_CONSUMERS, OF_CONSUMERS)
     }
 
     /// Of a producer.
     pub(super) fn producer(&self) -> ClientConfig {
-        let mut config = self.common.clone();
-        let fast = [
-            ("linger.ms", "2"),
-            ("compression.type", "lz4"),
-            ("message.timeout.ms", "30000"),
-            // A broker that is back is found within a second.
-            ("reconnect.backoff.max.ms", "1000"),
-        ];
-        for (name, value) in fast {
-            if self.common.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
+        let mut config = self.with(USUAL_OF_PRODUCERS, OF_PRODUCERS);
+        config.set("message.max.bytes", (self.record_bytes_max + OVERHEAD).to_string());
         config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            // Bounded by `producer` itself, which takes all of a batch or nothing.
-            .set("queue.buffering.max.messages", self.queue_records.saturating_mul(2).to_string())
-            .set("queue.buffering.max.kbytes", (self.queue_bytes / 512).max(1024).to_string())
-            .set("message.max.bytes", (self.record_bytes_max + 4096).to_string());
+    }
+
+    /// With what is usual where nothing else is set, and what is Weir's own.
+    fn with(&self, usual: &[(&str, &str)], own: &[(&str, &str)]) -> ClientConfig {
+        let mut config = self.common.clone();
+        let not_set = USUAL.iter().chain(usual).filter(|(name, _)| self.common.get(name).is_none());
+        for (name, value) in not_set.chain(own) {
+            config.set(*name, *value);
+        }
         config
     }
 }
@@ -134,5 +139,27 @@ impl Said<'_> {
             5..=6 => tracing::info!(facility, "Kafka client: {}", message.trim()),
             _ => tracing::debug!(facility, "Kafka client: {}", message.trim()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_weir_sets_itself_nobody_else_may() {
+        for (name, _) in OF_CONSUMERS.iter().chain(OF_PRODUCERS).chain([&("message.max.bytes", "")]) {
+            assert!(REFUSED.iter().any(|(refused, _)| refused == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_usual_gives_way_to_what_is_set() {
+        let mut config = KafkaConfig::new("127.0.0.1:1", "events");
+        config.properties.insert("linger.ms".to_owned(), "50".to_owned());
+        let properties = Properties::check(&config).expect("may be set");
+        let (producer, consumer) = (properties.producer(), properties.consumer());
+        assert_eq!((producer.get("linger.ms"), producer.get("compression.type")), (Some("50"), Some("lz4")));
+        assert_eq!((producer.get("acks"), consumer.get("isolation.level")), (Some("all"), Some("read_committed")));
     }
 }

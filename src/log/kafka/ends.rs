@@ -4,10 +4,10 @@
 //! one has grown, when a reader has something to read, and at the close.
 //!
 //! # Cost
-//! While a reader reads, nobody asks. Who waits without one asks every [`FRESH`].
+//! Nobody asks but who opens a reader, and who waits by [`Ends::wait_past`], every [`FRESH`].
 
-use super::Bell;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use super::super::bell::Bells;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What is older than this is asked for anew by whoever waits.
@@ -19,7 +19,7 @@ pub(super) struct Ends {
     known: Mutex<Known>,
     /// Notified whenever an end has moved, and at the close.
     moved: Condvar,
-    bells: Mutex<Vec<Weak<Bell>>>,
+    pub(super) bells: Bells,
 }
 
 #[derive(Default)]
@@ -68,7 +68,7 @@ impl Ends {
         };
         if moved {
             self.moved.notify_all();
-            self.ring();
+            self.bells.ring();
         }
     }
 
@@ -97,18 +97,13 @@ impl Ends {
         }
     }
 
-    pub(super) fn add_bell(&self, bell: &Arc<Bell>) {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(bell));
-    }
-
-    pub(super) fn ring(&self) {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.retain(|bell| bell.upgrade().inspect(|bell| bell.ring()).is_some());
-    }
-
     pub(super) fn close(&self) {
         self.known().closed = true;
         self.moved.notify_all();
-        self.ring();
+        self.bells.ring();
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        self.known().closed
     }
 }

@@ -29,7 +29,7 @@ mod reader;
 
 pub use client::PropertyError;
 
-use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader};
+use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader, payload_bytes};
 use client::Properties;
 use ends::Ends;
 use producer::Producing;
@@ -135,7 +135,8 @@ impl Log for Kafka {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Result<Commit, AppendError> {
-        self.0.producing.append(&self.0.config, self.0.partitions, &records)
+        let bytes = payload_bytes(&records, self.0.partitions, self.0.config.record_bytes_max)?;
+        self.0.producing.append(&self.0.config, &records, bytes)
     }
 
     fn starts(&self) -> Vec<u64> {
@@ -151,7 +152,7 @@ impl Log for Kafka {
     }
 
     fn ring(&self, bell: &Arc<Bell>) {
-        self.0.ends.add_bell(bell);
+        self.0.ends.bells.add(bell);
     }
 
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {

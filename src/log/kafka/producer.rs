@@ -4,7 +4,8 @@
 //! or when one could not be delivered: the others may stand then, and so may that one.
 //!
 //! # Invariants
-//! What is on its way is counted here, and librdkafka's own queue has room for more than that: so no call is broken off in its middle.
+//! What is on its way is counted and bounded here, and librdkafka's own queue is not bounded: so no call is broken off in its
+//! middle. A batch over the bound is taken when nothing else is on its way, as by the embedded log.
 //!
 //! # Failure
 //! An idempotent producer that has lost its place (a fatal error of librdkafka) takes no more.
@@ -19,7 +20,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::types::RDKafkaErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -138,20 +138,13 @@ impl Producing {
         Ok((start.max(0).cast_unsigned(), end.max(0).cast_unsigned()))
     }
 
+    /// `bytes`: those of all payloads.
     pub(super) fn append(
         &self,
         config: &KafkaConfig,
-        partitions: u32,
         records: &[NewRecord],
+        bytes: usize,
     ) -> Result<Commit, AppendError> {
-        let mut bytes = 0;
-        for record in records {
-            assert!(record.partition < partitions, "partition {} of {partitions}", record.partition);
-            if record.payload.len() > config.record_bytes_max {
-                return Err(AppendError::Oversize { bytes: record.payload.len(), limit: config.record_bytes_max });
-            }
-            bytes += record.payload.len();
-        }
         let (tell, told) = oneshot::channel();
         if records.is_empty() {
             drop(tell.send(Ok(Vec::new())));
@@ -187,15 +180,11 @@ impl Producing {
         Ok(Commit::new(told))
     }
 
-    /// A record that librdkafka did not take, so that nobody else will speak of it.
+    /// A record that librdkafka did not take, for a reason of its own: nobody else will speak of it.
     fn refuse(&self, error: &KafkaError, delivery: Delivery) {
         self.on_its_way.records.fetch_sub(1, Ordering::Relaxed);
         self.on_its_way.bytes.fetch_sub(delivery.bytes, Ordering::Relaxed);
-        let reason = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => "the client's queue is full".to_owned(),
-            _ => error.to_string(),
-        };
-        delivery.batch.tell(delivery.index, Err(reason));
+        delivery.batch.tell(delivery.index, Err(error.to_string()));
     }
 
     pub(super) fn close(&self) {

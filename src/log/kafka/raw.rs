@@ -1,7 +1,7 @@
 //! The calls of librdkafka that its Rust crate has no safe form of.
 //!
-//! Contract: [`take`] moves what a consumer has fetched out in one call, for three quarters of the processor time that one call a record
-//! takes; [`Events`] has what a consumer says besides records, which that call would print; [`watermarks`] says what a consumer
+//! Contract: [`take`] moves what a consumer has fetched out in one call, for three quarters of the processor time that one
+//! call a record takes; [`Events`] has what a consumer says besides records, which that call would print; [`watermarks`] says what a consumer
 //! knows already; [`describe`] gives a topic's identity. No other file of Weir has unsafe code; each block says why it is sound.
 
 #![allow(unsafe_code, reason = "the crate has no safe form of these")]
@@ -14,79 +14,84 @@ use rdkafka::types::RDKafkaErrorCode;
 use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;
 
-/// A consumer's queue.
-pub(super) struct Queue(*mut sys::rd_kafka_queue_t);
+/// Something of librdkafka's that is ours to destroy.
+struct Owned<T> {
+    pointer: *mut T,
+    destroy: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// `None` for a null pointer.
+    ///
+    /// # Safety
+    /// What it points to is ours to destroy, by `destroy`, once.
+    unsafe fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Owned<T>> {
+        (!pointer.is_null()).then_some(Owned { pointer, destroy })
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: promised to `new`.
+        unsafe { (self.destroy)(self.pointer) }
+    }
+}
 
 // SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for Queue {}
+unsafe impl Send for Owned<sys::rd_kafka_queue_t> {}
+
+/// A consumer's queue of records. It must be dropped before the consumer.
+pub(super) struct Queue(Owned<sys::rd_kafka_queue_t>);
 
 impl Queue {
-    /// The queue of a consumer's records. It must be dropped before the consumer.
     pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Option<Queue> {
-        // SAFETY: the client is alive, and the queue that is given is ours to destroy.
-        let queue = unsafe { sys::rd_kafka_queue_get_consumer(client.native_ptr()) };
-        (!queue.is_null()).then_some(Queue(queue))
+        // SAFETY: the client is alive, and the reference that is given is ours.
+        let queue =
+            unsafe { Owned::new(sys::rd_kafka_queue_get_consumer(client.native_ptr()), sys::rd_kafka_queue_destroy) };
+        queue.map(Queue)
     }
 }
 
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: made by `rd_kafka_queue_get_consumer`, destroyed once.
-        unsafe { sys::rd_kafka_queue_destroy(self.0) }
-    }
-}
-
-/// What a consumer says besides records.
-pub(super) struct Events(*mut sys::rd_kafka_queue_t);
-
-// SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for Events {}
+/// What a consumer says besides records. It must be dropped before the consumer.
+pub(super) struct Events(Owned<sys::rd_kafka_queue_t>);
 
 impl Events {
-    /// Takes them apart from the consumer's records. It must be dropped before the consumer.
-    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Events {
-        // SAFETY: the client is alive, its main queue is never null, and the reference that is given is ours to destroy.
+    /// Takes them apart from the consumer's records.
+    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Option<Events> {
+        // SAFETY: the client is alive, and the reference that is given is ours.
         unsafe {
-            let queue = sys::rd_kafka_queue_get_main(client.native_ptr());
-            sys::rd_kafka_queue_forward(queue, std::ptr::null_mut());
-            Events(queue)
+            let main = sys::rd_kafka_queue_get_main(client.native_ptr());
+            let queue = Owned::new(main, sys::rd_kafka_queue_destroy)?;
+            sys::rd_kafka_queue_forward(queue.pointer, std::ptr::null_mut());
+            Some(Events(queue))
         }
+    }
+
+    /// The next thing that was said.
+    fn next(&self) -> Option<Owned<sys::rd_kafka_event_t>> {
+        // SAFETY: the queue is alive, and the event that is given is ours.
+        unsafe { Owned::new(sys::rd_kafka_queue_poll(self.0.pointer, 0), sys::rd_kafka_event_destroy) }
     }
 
     /// Says what was said since it was last looked at in Weir's log.
     pub(super) fn trace(&self) {
-        // SAFETY: the queue is alive; an event's texts live until it is destroyed, which is done once, below.
-        unsafe {
-            loop {
-                let event = sys::rd_kafka_queue_poll(self.0, 0);
-                if event.is_null() {
-                    return;
-                }
-                match sys::rd_kafka_event_type(event) {
+        while let Some(event) = self.next() {
+            // SAFETY: the event is alive, and its texts are while it is.
+            unsafe {
+                match sys::rd_kafka_event_type(event.pointer) {
                     sys::RD_KAFKA_EVENT_LOG => {
                         let (mut facility, mut message, mut level) = (std::ptr::null(), std::ptr::null(), 0);
-                        let found = sys::rd_kafka_event_log(event, &raw mut facility, &raw mut message, &raw mut level);
-                        if found == 0 {
-                            let (facility, message) = (text(facility), text(message));
-                            Said { level, facility: &facility, message: &message }.trace();
-                        }
+                        sys::rd_kafka_event_log(event.pointer, &raw mut facility, &raw mut message, &raw mut level);
+                        Said { level, facility: &text(facility), message: &text(message) }.trace();
                     }
                     sys::RD_KAFKA_EVENT_ERROR => {
-                        let reason = text(sys::rd_kafka_event_error_string(event));
+                        let reason = text(sys::rd_kafka_event_error_string(event.pointer));
                         tracing::debug!(%reason, "the Kafka consumer goes on");
                     }
                     _ => {}
                 }
-                sys::rd_kafka_event_destroy(event);
             }
         }
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        // SAFETY: made by `rd_kafka_queue_get_main`, destroyed once.
-        unsafe { sys::rd_kafka_queue_destroy(self.0) }
     }
 }
 
@@ -111,11 +116,11 @@ pub(super) fn take(queue: &Queue, room: &mut Room, timeout: Duration, mut each: 
     let size = room.0.len();
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the queue is alive and `room` has place for `size` pointers.
-    let count = unsafe { sys::rd_kafka_consume_batch_queue(queue.0, timeout, room.0.as_mut_ptr(), size) };
+    let count = unsafe { sys::rd_kafka_consume_batch_queue(queue.0.pointer, timeout, room.0.as_mut_ptr(), size) };
     let count = usize::try_from(count).unwrap_or(0);
     for message in &room.0[..count] {
-        // SAFETY: librdkafka filled in `count` pointers to messages, which live until they are destroyed below; the payload, where there is
-        // one, has `len` bytes.
+        // SAFETY: librdkafka filled in `count` pointers to messages, which live until they are destroyed below; the payload,
+        // where there is one, has `len` bytes.
         unsafe {
             let found = &**message;
             each(if found.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -173,70 +178,56 @@ pub(super) fn describe<C: ClientContext>(
     topic: &str,
     timeout: Duration,
 ) -> Result<Description, KafkaError> {
-    let unknown = || KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic);
     let name = CString::new(topic).map_err(|_| KafkaError::MetadataFetch(RDKafkaErrorCode::InvalidTopic))?;
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: every pointer is checked or given by the call before it, and destroyed once, in the reverse order; what the event owns is
-    // read while it lives.
+    let silent = || KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+    // SAFETY: the client is alive; whatever is made is ours, and outlives the calls that it is given to.
     unsafe {
-        let mut names = [name.as_ptr()];
-        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-        let queue = sys::rd_kafka_queue_new(client.native_ptr());
-        let options = sys::rd_kafka_AdminOptions_new(
-            client.native_ptr(),
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-        );
+        let (client, mut names) = (client.native_ptr(), [name.as_ptr()]);
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy).ok_or_else(silent)?;
+        let queue = Owned::new(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy).ok_or_else(silent)?;
+        let what = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = sys::rd_kafka_AdminOptions_new(client, what);
+        let options = Owned::new(options, sys::rd_kafka_AdminOptions_destroy).ok_or_else(silent)?;
         let mut why = [0; 256];
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, why.as_mut_ptr(), why.len());
-        sys::rd_kafka_DescribeTopics(client.native_ptr(), topics, options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, timeout);
-        let described = if event.is_null() {
-            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))
-        } else {
-            let error = sys::rd_kafka_event_error(event);
-            if error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                described(sys::rd_kafka_event_DescribeTopics_result(event)).unwrap_or_else(|| Err(unknown()))
-            } else {
-                Err(KafkaError::MetadataFetch(error.into()))
-            }
-        };
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_AdminOptions_destroy(options);
-        sys::rd_kafka_queue_destroy(queue);
-        sys::rd_kafka_TopicCollection_destroy(topics);
-        described
+        sys::rd_kafka_AdminOptions_set_request_timeout(options.pointer, timeout, why.as_mut_ptr(), why.len());
+        sys::rd_kafka_DescribeTopics(client, topics.pointer, options.pointer, queue.pointer);
+        let event = sys::rd_kafka_queue_poll(queue.pointer, timeout);
+        let event = Owned::new(event, sys::rd_kafka_event_destroy).ok_or_else(silent)?;
+        no_error(sys::rd_kafka_event_error(event.pointer))?;
+        described(sys::rd_kafka_event_DescribeTopics_result(event.pointer))
+    }
+}
+
+fn no_error(code: sys::rd_kafka_resp_err_t) -> Result<(), KafkaError> {
+    match code {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::MetadataFetch(code.into())),
     }
 }
 
 /// # Safety
 /// `result` is null or of an event that is alive.
-unsafe fn described(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Option<Result<Description, KafkaError>> {
-    // SAFETY: as above; the arrays have as many elements as they say.
+unsafe fn described(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Result<Description, KafkaError> {
+    let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic);
+    if result.is_null() {
+        return Err(unknown);
+    }
+    // SAFETY: as above; the array has as many elements as it says.
     unsafe {
-        if result.is_null() {
-            return None;
-        }
-        let mut count = 0;
-        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        if count == 0 || topics.is_null() {
-            return None;
+        let (mut topics_found, mut partitions) = (0, 0);
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut topics_found);
+        if topics_found == 0 {
+            return Err(unknown);
         }
         let topic = *topics;
-        let error = sys::rd_kafka_TopicDescription_error(topic);
-        if !error.is_null() {
-            let code = sys::rd_kafka_error_code(error);
-            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Some(Err(KafkaError::MetadataFetch(code.into())));
-            }
-        }
+        no_error(sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)))?;
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
         let most = sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
         let least = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
-        let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
         let identity = (u128::from(most) << 64) | u128::from(least);
-        Some(Ok(Description { identity, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }))
+        Ok(Description { identity, partitions: u32::try_from(partitions).expect("as many as Kafka has") })
     }
 }

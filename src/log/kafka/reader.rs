@@ -7,11 +7,12 @@
 //! transaction, what a compaction took) once the brokers said that nothing else comes before.
 //!
 //! # Cost
-//! One call of the library a batch, and one copy of each payload into the memory of its batch. While one partition is waited for, what came
-//! of the others is kept up to [`ASIDE_BYTES`]; above, it is dropped and that partition alone is fetched, until another one is asked for.
+//! One call of the library a batch, and one copy of each payload into the memory of its batch. While one partition is waited
+//! for, what came of the others is kept up to [`ASIDE_BYTES`]; above, it is dropped and that partition alone is fetched, until
+//! another one is asked for.
 //!
 //! # Failure
-//! What is no longer there, or not any more the same, is an error; brokers that are away are none.
+//! What is no longer there is an error. Brokers that are away are none: they are waited for, until the log is closed.
 
 use super::super::{LogError, Reader, Record};
 use super::raw::{self, Events, Fetched, Queue, Room};
@@ -76,7 +77,7 @@ impl TopicReader {
         let refused = |error: KafkaError| failed(topic, "read", &error);
         let mut consumer: BaseConsumer = shared.properties.consumer().create().map_err(refused)?;
         let ends = Arc::clone(&shared.ends);
-        consumer.set_nonempty_callback(move || ends.ring());
+        consumer.set_nonempty_callback(move || ends.bells.ring());
         shared.ask();
         for (partition, offset) in (0..shared.partitions).zip(from) {
             let (start, end) = shared.ends.of(partition);
@@ -84,10 +85,11 @@ impl TopicReader {
                 return Err(LogError::OutOfRange { partition, start, end, wanted: *offset });
             }
         }
-        let queue = Queue::of(consumer.client()).ok_or_else(|| failed(topic, "read", &"the client has no queue"))?;
+        let no_queue = || failed(topic, "read", &"the client has no queue");
+        let queue = Queue::of(consumer.client()).ok_or_else(no_queue)?;
+        let events = Events::of(consumer.client()).ok_or_else(no_queue)?;
         let name = CString::new(topic.as_str()).map_err(|error| failed(topic, "read", &error))?;
         let (offsets, waiting, room) = (from.to_vec(), VecDeque::new(), Room::new(BATCH));
-        let events = Events::of(consumer.client());
         let mut reader =
             TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone: None, topic: name };
         reader.assign(None)?;
@@ -123,7 +125,7 @@ impl TopicReader {
     /// Takes what was fetched; waits for it at most so long.
     fn fetch(&mut self, timeout: Duration) -> Result<(), LogError> {
         let mut bytes = BytesMut::new();
-        let (mut found, mut problem) = (Vec::new(), None);
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
         raw::take(&self.queue, &mut self.room, timeout, |fetched| match fetched {
             Fetched::Record { partition, offset, appended_at, payload } => {
                 let begin = bytes.len();
@@ -133,7 +135,7 @@ impl TopicReader {
             Fetched::Error { partition, offset, code: RDKafkaErrorCode::PartitionEOF } => {
                 found.push((partition, offset, None));
             }
-            Fetched::Error { partition, code, .. } => problem = problem.or(Some((partition, code))),
+            Fetched::Error { partition, code, .. } => problems.push((partition, code)),
         });
         self.events.trace();
         let bytes: Bytes = bytes.freeze();
@@ -152,10 +154,7 @@ impl TopicReader {
                 self.shared.ends.learn(partition, start, end);
             }
         }
-        match problem {
-            Some((partition, code)) => self.judge(partition, code),
-            None => Ok(()),
-        }
+        problems.into_iter().try_for_each(|(partition, code)| self.judge(partition, code))
     }
 
     /// Whether an error ends the reader.
@@ -222,11 +221,18 @@ impl Reader for TopicReader {
 
     fn read_partition(&mut self, partition: u32, end: u64, out: &mut Vec<Record>) -> Result<usize, LogError> {
         let before = out.len();
+        if self.shared.ends.of(partition).1 < end {
+            self.shared.ask();
+        }
+        let end = end.min(self.shared.ends.of(partition).1);
         if self.alone.is_some_and(|alone| alone != partition) {
             self.assign(Some(partition))?;
         }
         while self.offsets[partition as usize] < end {
             let Some(index) = self.waiting.iter().position(|came| came.partition() == partition) else {
+                if self.shared.ends.closed() {
+                    return Err(failed(&self.shared.config.topic, "read", &"the log was closed"));
+                }
                 if self.aside(partition) > ASIDE_BYTES {
                     self.assign(Some(partition))?;
                 }
