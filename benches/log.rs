@@ -94,7 +94,7 @@ fn append(log: &Embedded, records: u64, batch: usize) -> Result<(), Box<dyn Erro
     while sent < records {
         let count = records.min(sent + batch as u64) - sent;
         // The payload is copied, as if it had just been received.
-        let new = |n: u64| NewRecord { partition: (n % 4) as u32, payload: Bytes::copy_from_slice(&payload) };
+        let new = |n: u64| NewRecord::new((n % 4) as u32, Bytes::copy_from_slice(&payload));
         match log.append((sent..sent + count).map(new).collect()) {
             Ok(commit) => {
                 commits.push_back(commit);

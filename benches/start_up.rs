@@ -57,13 +57,14 @@ fn fill(folder: &Path, events: u64) -> (u64, Duration) {
     };
     let (log, bindings) = (open("events", EVENTS_TOPIC, PARTITIONS), open("bindings", BINDINGS_TOPIC, 1));
     let bind = |body| bindings.append(vec![record(0, Entry { incarnation: 1, body }.encode())]).expect("takes");
-    let mut bound = vec![bind(Body::Start { assignment: vec![0; PARTITIONS as usize] })];
+    let mut bound = vec![bind(Body::Start { topics: Vec::new() })];
     let ticks = events.div_ceil(EVENTS_A_TICK);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let mut tick = (u64::try_from(now).expect("fits") - (ticks + 20) * TICK_MS).next_multiple_of(TICK_MS);
     let (mut fleet, mut bytes) = (Fleet::new(), 0);
-    let mut parts: Vec<Part> =
-        (0..PARTITIONS).map(|partition| Part { topic: 0, partition, next_offset: 0, count: 0, hash: 0 }).collect();
+    let mut parts: Vec<Part> = (0..PARTITIONS)
+        .map(|partition| Part { topic: 0, partition, next_offset: 0, count: 0, holes: 0, hash: 0 })
+        .collect();
     for n in 0..ticks {
         let wanted = EVENTS_A_TICK.min(events - n * EVENTS_A_TICK);
         let records = batch(&mut fleet, &log, tick, wanted);
@@ -71,7 +72,7 @@ fn fill(folder: &Path, events: u64) -> (u64, Duration) {
         for part in &mut parts {
             let mut chain = Chain::after(part.hash);
             let of_part = records.iter().filter(|record| record.partition == part.partition);
-            of_part.for_each(|record| chain.record(&record.payload));
+            of_part.for_each(|record| chain.record(&record.payload, None));
             (part.count, part.hash) = (chain.records(), chain.hash());
             part.next_offset += part.count;
         }
@@ -100,7 +101,7 @@ fn batch(fleet: &mut Fleet, log: &Embedded, at: u64, wanted: u64) -> Vec<NewReco
 }
 
 fn record(partition: u32, payload: Vec<u8>) -> NewRecord {
-    NewRecord { partition, payload: Bytes::from(payload) }
+    NewRecord::new(partition, Bytes::from(payload))
 }
 
 /// Starts a server over the folder and prints how that went.

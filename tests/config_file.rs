@@ -105,9 +105,32 @@ fn the_environment_overrides_any_key_by_its_type() {
     assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
     assert!(loaded.notices[0].contains("WEIR_HUB_PORT"));
 
+    let properties = "security.protocol=SASL_SSL, sasl.username = weir,";
+    let loaded = Config::parse("", [("WEIR_KAFKA_PROPERTIES".to_owned(), properties.to_owned())]).expect("is sound");
+    let found: Vec<_> = loaded.config.kafka.properties.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(found, [("sasl.username", "weir"), ("security.protocol", "SASL_SSL")]);
+
     let broken = [("WEIR_ENGINE_WORKERS".to_owned(), "many".to_owned())];
     let problems = Config::parse("", broken).expect_err("is no number");
     assert_eq!(problems[0].key, "WEIR_ENGINE_WORKERS");
+}
+
+#[test]
+fn what_kafka_may_not_be_told_is_named() {
+    let text = "[kafka]\nbrokers = [\"a\", \"b:9092\"]\nevents = [\"e\", \"e\"]\ncontrol = \"what for\"\n\
+                properties = { acks = \"1\", \"sasl.password\" = \"x\", \"fetch.min.bytes\" = \"1\" }\n";
+    let found: Vec<String> = problems(text).iter().map(ToString::to_string).collect();
+    let expected = [
+        "line 2: kafka.brokers: `a` is not host:port",
+        "line 3: kafka.events: `e` is named twice",
+        "line 4: kafka.control: `what for` is not a topic's name",
+        "line 5: kafka.properties: the Kafka property acks = \"1\" cannot be set: a record counts when",
+        "line 5: kafka.properties: sasl.password is a secret: write it into the file",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
 }
 
 #[test]
@@ -118,6 +141,9 @@ fn every_key_can_come_from_the_environment() {
             let text = match value {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", "),
+                toml::Value::Table(pairs) => {
+                    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+                }
                 other => other.to_string(),
             };
             let name = format!("WEIR_{section}_{key}").to_uppercase();

@@ -112,7 +112,7 @@ fn what_says_nothing_readable_is_a_reject_and_stops_nothing() {
     let logs = Logs::open(folder.path());
     let engine = Running::live(config(2), &logs);
     for bytes in [&b"{"[..], br#"{"project":"counted","id":"m","change":{"mask":{"pattern":"("}}}"#] {
-        let record = NewRecord { partition: 0, payload: Bytes::from_static(bytes) };
+        let record = NewRecord::new(0, Bytes::from_static(bytes));
         let position = logs.control.append(vec![record]).unwrap().wait().unwrap()[0];
         let verdict = engine.verdicts.wait_for(CONTROL_TOPIC, position).unwrap();
         assert!(matches!(rig::within("it is refused", verdict).unwrap(), Verdict::Refused { .. }));
@@ -140,9 +140,13 @@ fn a_control_log_that_was_changed_is_refused_by_its_name() {
         rig::copy(folder.path(), other.path());
         std::fs::remove_dir_all(other.path().join(CONTROL_TOPIC)).unwrap();
         let replaced = control(other.path());
-        let record = NewRecord { partition: 0, payload: Bytes::from_static(b"{}") };
+        let record = NewRecord::new(0, Bytes::from_static(b"{}"));
         replaced.append(vec![record; count]).unwrap().wait().unwrap();
         drop(replaced);
+        let (error, _) = Running::start(config(1), &Logs::open(other.path())).fails();
+        let text = error.to_string();
+        assert!(matches!(&error, EngineError::AnotherTopic { topic } if topic == CONTROL_TOPIC), "{text}");
+        Logs::forget_identities(other.path());
         let (error, _) = Running::start(config(1), &Logs::open(other.path())).fails();
         let text = error.to_string();
         assert!(matches!(error, EngineError::Mismatch { .. }), "{text}");
@@ -157,19 +161,20 @@ fn before_control(folder: &Path) {
     let positions = logs.append(&events);
     let partition = positions[0].partition;
     let mut chain = Chain::after(0);
-    events.iter().for_each(|event| chain.record(&serde_json::to_vec(event).unwrap()));
+    events.iter().for_each(|event| chain.record(&serde_json::to_vec(event).unwrap(), None));
     let part = |of| if of == partition { (3, 3, chain.hash()) } else { (0, 0, 0) };
     let parts = (0..4).map(|of| (of, part(of))).map(|(partition, (next_offset, count, hash))| Part {
         topic: 0,
         partition,
         next_offset,
         count,
+        holes: 0,
         hash,
     });
     let binding = Binding { tick: 1_700_000_000_000, parts: parts.collect(), ..Binding::default() };
-    for body in [Body::Start { assignment: vec![0; 4] }, Body::Binding(binding)] {
+    for body in [Body::Start { topics: Vec::new() }, Body::Binding(binding)] {
         let payload = Entry { incarnation: 1, body }.encode().into();
-        logs.bindings.append(vec![NewRecord { partition: 0, payload }]).unwrap().wait().unwrap();
+        logs.bindings.append(vec![NewRecord::new(0, payload)]).unwrap().wait().unwrap();
     }
     drop(logs);
     std::fs::remove_dir_all(folder.join(CONTROL_TOPIC)).unwrap();
@@ -265,12 +270,16 @@ fn what_was_said_before_a_shortened_past_holds_from_its_first_tick() {
     assert!(again.1.iter().all(|(time, digests)| last.1.get(time) == Some(digests)), "and the same positions");
 }
 
-/// The last offset of the bindings log: retention leaves its segment.
+/// The offset of the last binding that binds something: retention leaves its segment.
 fn last_binding(logs: &Logs) -> u64 {
     let mut reader = logs.bindings.reader(&logs.bindings.starts()).unwrap();
     let mut records = Vec::new();
     while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {}
-    records.last().unwrap().offset
+    let binds = |record: &&Record| match Entry::decode(&record.payload).unwrap().body {
+        Body::Binding(binding) => binding.records() > 0,
+        _ => false,
+    };
+    records.iter().rfind(binds).unwrap().offset
 }
 
 #[test]

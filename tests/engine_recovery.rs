@@ -128,8 +128,9 @@ fn tampered(change: impl Fn(&mut Vec<Record>)) -> EngineError {
     change(&mut records);
     drop(logs);
     rig::copy(&folder.path().join("weir.bindings"), &other.path().join("weir.bindings"));
+    Logs::forget_identities(other.path());
     let logs = Logs::open(other.path());
-    let records = records.into_iter().map(|Record { partition, payload, .. }| NewRecord { partition, payload });
+    let records = records.into_iter().map(|Record { partition, payload, .. }| NewRecord::new(partition, payload));
     logs.events.append(records.collect()).unwrap().wait().unwrap();
     let (error, fold) = Running::start(config(1), &logs).fails();
     assert!(!fold.look(|folded| folded.live));
@@ -156,8 +157,8 @@ fn a_newer_start_fences_the_older_incarnation() {
     let logs = Logs::open(folder.path());
     let engine = Running::start(config(2), &logs);
     engine.wait_released(&logs.append(&[counted("before", 1)]));
-    let newer = Entry { incarnation: 42, body: Body::Start { assignment: vec![0; 5] } }.encode();
-    logs.bindings.append(vec![NewRecord { partition: 0, payload: newer.into() }]).unwrap().wait().unwrap();
+    let newer = Entry { incarnation: 42, body: Body::Start { topics: Vec::new() } }.encode();
+    logs.bindings.append(vec![NewRecord::new(0, newer.into())]).unwrap().wait().unwrap();
     logs.append(&[counted("after", 1)]);
     let (error, fold) = engine.fails();
     assert!(matches!(error, EngineError::Fenced { by: 42 }), "{error}");
@@ -190,9 +191,11 @@ fn an_outage_is_marked_in_the_bindings() {
     let (mut last, mut begins, mut lives) = (0, false, 0);
     for (entry, _) in &entries {
         match &entry.body {
-            Body::Start { assignment } => {
+            Body::Start { topics } => {
                 begins = true;
-                assert_eq!(assignment, &[0; 5]);
+                let topics: Vec<_> = topics.iter().map(|of| (of.number, of.identity, &of.processes[..])).collect();
+                let (events, control) = (logs.events.identity(), logs.control.identity());
+                assert_eq!(topics, [(0, events, &[0; 4][..]), (1, control, &[0])]);
             }
             Body::Binding(binding) => {
                 assert!(binding.tick > last && binding.tick % 10 == 0, "{} after {last}", binding.tick);
@@ -233,7 +236,7 @@ fn digests_of_whole_minutes_are_recorded_and_a_different_past_is_refused() {
     views[2] ^= 1;
     let incarnation = bindings(&logs).last().unwrap().0.incarnation;
     let lie = Entry { incarnation, body: Body::Digests { tick, epoch, views } }.encode();
-    logs.bindings.append(vec![NewRecord { partition: 0, payload: lie.into() }]).unwrap().wait().unwrap();
+    logs.bindings.append(vec![NewRecord::new(0, lie.into())]).unwrap().wait().unwrap();
     let (error, _) = Running::start(config(1), &logs).fails();
     assert!(matches!(error, EngineError::Digest { view: "test_results", tick: at, .. } if at == tick), "{error}");
 }

@@ -14,9 +14,11 @@ use weir::log::{Log, LogError, NewRecord, Record};
 fn write(config: EmbeddedConfig, commits: u64, records: u64) -> Vec<Vec<Record>> {
     let (log, _) = open(config);
     for commit in 0..commits {
-        let record = |n: u64| NewRecord {
-            partition: u32::try_from((commit * 3 + n) % 4).unwrap(),
-            payload: payload(commit * records + n).slice(..).split_to_at_most(40),
+        let record = |n: u64| {
+            NewRecord::new(
+                u32::try_from((commit * 3 + n) % 4).unwrap(),
+                payload(commit * records + n).slice(..).split_to_at_most(40),
+            )
         };
         append(&log, (0..records).map(record).collect());
     }
@@ -48,7 +50,7 @@ fn open_with(folder: &Path, segment: usize, bytes: &[u8]) -> Result<(u64, Vec<Ve
         records[record.partition as usize].push(record);
     }
     // What was cut is made up for by the next append, at the offset that was never acknowledged.
-    let position = append(&log, vec![NewRecord { partition: 1, payload: payload(9) }])[0];
+    let position = append(&log, vec![NewRecord::new(1, payload(9))])[0];
     assert_eq!(position.offset, records[1].len() as u64);
     let ends = log.ends();
     drop(log);
@@ -170,8 +172,8 @@ fn a_flipped_bit_in_a_sealed_segment_is_found_when_opened_or_read() {
 fn a_page_lost_with_the_power_is_a_torn_tail_in_the_last_commit_and_damage_in_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(config(folder.path()));
-    append(&log, vec![NewRecord { partition: 0, payload: payload(1) }]);
-    let batch = (0..60).map(|n| NewRecord { partition: n % 4, payload: payload(u64::from(n)) });
+    append(&log, vec![NewRecord::new(0, payload(1))]);
+    let batch = (0..60).map(|n| NewRecord::new(n % 4, payload(u64::from(n))));
     append(&log, batch.collect());
     let all = drain(&log, &[0; 4]);
     let path = segments(folder.path())[0].clone();
@@ -193,7 +195,7 @@ fn a_page_lost_with_the_power_is_a_torn_tail_in_the_last_commit_and_damage_in_an
         other => panic!("{other:?}"),
     }
     // Once another commit follows, the same page had been durable.
-    append(&log, vec![NewRecord { partition: 0, payload: payload(2) }]);
+    append(&log, vec![NewRecord::new(0, payload(2))]);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[8192..12288].fill(0);
     match open_with(folder.path(), 0, &bytes) {

@@ -16,9 +16,8 @@ fn appended_records_are_read_back_in_order_also_after_reopening() {
     assert!(report.created && report.torn.is_none() && report.notices().is_empty());
     let identity = log.identity();
     for round in 0..50_u64 {
-        let records: Vec<NewRecord> = (0..7)
-            .map(|n| NewRecord { partition: u32::try_from((round + n) % 4).unwrap(), payload: payload(round * 7 + n) })
-            .collect();
+        let records: Vec<NewRecord> =
+            (0..7).map(|n| NewRecord::new(u32::try_from((round + n) % 4).unwrap(), payload(round * 7 + n))).collect();
         let before = log.ends();
         let positions = log.append(records.clone()).unwrap().wait().unwrap();
         let mut next = before;
@@ -47,8 +46,8 @@ fn every_offset_can_be_begun_at_and_every_limit_kept_over_many_segments() {
     for round in 0..60_u64 {
         // Partition 3 is rare and its records are large, partition 0 is common.
         let records = (0..100).map(|n| match (round, n) {
-            (_, 0) if round % 20 == 5 => NewRecord { partition: 3, payload: Bytes::from(vec![7; 300_000]) },
-            _ => NewRecord { partition: u32::try_from(n % 3).unwrap(), payload: payload(round * 100 + n) },
+            (_, 0) if round % 20 == 5 => NewRecord::new(3, Bytes::from(vec![7; 300_000])),
+            _ => NewRecord::new(u32::try_from(n % 3).unwrap(), payload(round * 100 + n)),
         });
         append(&log, records.collect());
     }
@@ -91,10 +90,7 @@ fn bindings_are_replayed_part_by_part() {
     let (log, _) = open(config);
     let mut ticks = vec![log.ends()];
     for round in 0..300_u64 {
-        append(
-            &log,
-            (0..20).map(|n| NewRecord { partition: log.partition_of(&[n]), payload: payload(round) }).collect(),
-        );
+        append(&log, (0..20).map(|n| NewRecord::new(log.partition_of(&[n]), payload(round))).collect());
         ticks.push(log.ends());
     }
     let mut reader = log.reader(&[0; 4]).unwrap();
@@ -128,7 +124,7 @@ fn readers_see_only_what_is_durable_and_see_it_as_it_comes() {
             got
         });
         for round in 0..400_u64 {
-            let records = (0..50).map(|n| NewRecord { partition: (n % 4) as u32, payload: payload(round * 50 + n) });
+            let records = (0..50).map(|n| NewRecord::new((n % 4) as u32, payload(round * 50 + n)));
             append(&log, records.collect());
         }
         let mut got = reading.join().unwrap();
@@ -180,7 +176,7 @@ fn what_is_too_large_or_too_much_is_refused_and_nothing_of_it_taken() {
     config.queue_bytes = 10_000;
     config.commit_interval = Duration::from_secs(3600);
     let (log, _) = open(config);
-    let record = |bytes: usize| NewRecord { partition: 0, payload: Bytes::from(vec![1; bytes]) };
+    let record = |bytes: usize| NewRecord::new(0, Bytes::from(vec![1; bytes]));
     assert_eq!(
         log.append(vec![record(10), record(1_001)]).unwrap_err(),
         AppendError::Oversize { bytes: 1_001, limit: 1_000 }
@@ -206,7 +202,7 @@ fn what_is_too_large_or_too_much_is_refused_and_nothing_of_it_taken() {
 fn an_offset_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(config(folder.path()));
-    append(&log, vec![NewRecord { partition: 2, payload: payload(1) }]);
+    append(&log, vec![NewRecord::new(2, payload(1))]);
     match log.reader(&[0, 0, 2, 0]).map(|_| ()) {
         Err(LogError::OutOfRange { partition: 2, start: 0, end: 1, wanted: 2 }) => {}
         other => panic!("{other:?}"),
@@ -232,7 +228,7 @@ fn a_newer_format_another_topic_and_a_damaged_identity_are_refused() {
     std::fs::remove_file(&path).unwrap();
     let (log, report) = open(config(folder.path()));
     assert!(report.created, "a first segment without records is a creation that was interrupted");
-    append(&log, vec![NewRecord { partition: 0, payload: payload(1) }]);
+    append(&log, vec![NewRecord::new(0, payload(1))]);
     drop(log);
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(Embedded::open(config(folder.path()), &mut |_, _| {}), Err(LogError::Corrupt { .. })));
@@ -245,7 +241,7 @@ fn progress_goes_up_to_the_whole() {
     config.segment_bytes = 100 << 10;
     let (log, _) = open(config.clone());
     for round in 0..20 {
-        append(&log, (0..100).map(|_| NewRecord { partition: 0, payload: payload(round) }).collect());
+        append(&log, (0..100).map(|_| NewRecord::new(0, payload(round))).collect());
     }
     drop(log);
     let (mut last, mut whole) = (0, 0);

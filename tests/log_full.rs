@@ -27,7 +27,7 @@ fn limit_files_to(bytes: Option<u64>) {
 }
 
 fn append(log: &Embedded, first: u64) -> Result<Vec<Position>, AppendError> {
-    let record = |n| NewRecord { partition: (n % 4) as u32, payload: payload(n) };
+    let record = |n| NewRecord::new((n % 4) as u32, payload(n));
     log.append((first..first + 40).map(record).collect())?.wait()
 }
 
@@ -58,7 +58,7 @@ fn fill_and_free(folder: &Path) {
     }
     // A record too large for the disk fails alone.
     limit_files_to(Some(1 << 20));
-    let large = NewRecord { partition: 0, payload: Bytes::from(vec![1; 3 << 20]) };
+    let large = NewRecord::new(0, Bytes::from(vec![1; 3 << 20]));
     assert_eq!(log.append(vec![large]).unwrap().wait().unwrap_err(), AppendError::Full);
     append(&log, taken).unwrap();
     taken += 40;

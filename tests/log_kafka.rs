@@ -4,7 +4,7 @@
 mod kafka;
 
 use bytes::Bytes;
-use kafka::Broker;
+use kafka::{Broker, properties};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use weir::log::{Bell, Log, LogError, NewRecord, Position, Reader, Record};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(broker: &Broker, topic: &str) -> Kafka {
-    let mut config = KafkaConfig::new(broker.address(), topic);
+    let mut config = KafkaConfig::new(topic, broker.properties());
     config.properties.insert("message.timeout.ms".to_owned(), "300000".to_owned());
     Kafka::open(config).expect("opens")
 }
@@ -48,9 +48,8 @@ fn what_is_appended_stands_in_its_order_and_is_read_from_every_offset() {
     let mut appended: Vec<Vec<Bytes>> = vec![Vec::new(); 3];
     let mut commits = Vec::new();
     for round in 0..40_u64 {
-        let records: Vec<NewRecord> = (0..50)
-            .map(|n| NewRecord { partition: u32::try_from((round * n) % 3).unwrap(), payload: payload(round * 50 + n) })
-            .collect();
+        let records: Vec<NewRecord> =
+            (0..50).map(|n| NewRecord::new(u32::try_from((round * n) % 3).unwrap(), payload(round * 50 + n))).collect();
         commits.push((log.append(records.clone()).expect("taken"), records));
     }
     for (commit, records) in commits {
@@ -94,13 +93,13 @@ fn a_partition_is_read_alone_though_the_others_are_long() {
     let broker = Broker::start();
     broker.create_topic("events", 3);
     let log = open(&broker, "events");
-    let large = |partition| NewRecord { partition, payload: Bytes::from(vec![b'x'; 1 << 20]) };
+    let large = |partition| NewRecord::new(partition, Bytes::from(vec![b'x'; 1 << 20]));
     for partition in [0, 2] {
         for _ in 0..24 {
             log.append(vec![large(partition)]).expect("taken").wait().expect("durable");
         }
     }
-    let few = (0..5).map(|n| NewRecord { partition: 1, payload: payload(n) }).collect();
+    let few = (0..5).map(|n| NewRecord::new(1, payload(n))).collect();
     log.append(few).expect("taken").wait().expect("durable");
     let mut reader = log.reader(&[0; 3]).expect("a reader");
     for (partition, end) in [(1, 5), (2, 20), (0, 1), (2, 24)] {
@@ -157,7 +156,7 @@ fn offsets_that_are_not_there_are_named() {
     let broker = Broker::start();
     broker.create_topic("events", 2);
     let log = open(&broker, "events");
-    let records = (0..10).map(|n| NewRecord { partition: 1, payload: payload(n) }).collect();
+    let records = (0..10).map(|n| NewRecord::new(1, payload(n))).collect();
     log.append(records).expect("taken").wait().expect("durable");
     let refused = log.reader(&[0, 11]).err().expect("past the end");
     assert_eq!(refused.to_string(), "partition 1 has offsets 0 to 10, 11 was asked for");
@@ -170,14 +169,14 @@ fn offsets_that_are_not_there_are_named() {
 fn a_reader_that_retention_overtook_says_what_is_lost() {
     let broker = Broker::start();
     broker.create_topic("events", 1);
-    let mut config = KafkaConfig::new(broker.address(), "events");
+    let mut config = KafkaConfig::new("events", broker.properties());
     // No more than a few records are fetched ahead.
     for (name, value) in [("queued.max.messages.kbytes", "1024"), ("max.partition.fetch.bytes", "1024")] {
         config.properties.insert(name.to_owned(), value.to_owned());
     }
     let log = Kafka::open(config).expect("opens");
     for _ in 0..24 {
-        let large = NewRecord { partition: 0, payload: Bytes::from(vec![b'x'; 1 << 20]) };
+        let large = NewRecord::new(0, Bytes::from(vec![b'x'; 1 << 20]));
         log.append(vec![large]).expect("taken").wait().expect("durable");
     }
     let mut reader = log.reader(&[0]).expect("a reader");
@@ -205,7 +204,7 @@ fn a_topic_that_was_made_again_is_another_one() {
     let first = open(&broker, "events").identity();
     assert_eq!(open(&broker, "events").identity(), first);
     broker.delete_topic("events");
-    let missing = Kafka::open(KafkaConfig::new(broker.address(), "events")).err().expect("not there");
+    let missing = Kafka::open(KafkaConfig::new("events", broker.properties())).err().expect("not there");
     assert!(missing.to_string().starts_with("cannot open the Kafka topic events: "), "{missing}");
     broker.create_topic("events", 1);
     assert_ne!(open(&broker, "events").identity(), first);
@@ -214,7 +213,7 @@ fn a_topic_that_was_made_again_is_another_one() {
 #[test]
 fn properties_that_would_break_exactness_are_refused_by_name() {
     for (name, value) in [("acks", "1"), ("enable.idempotence", "false"), ("auto.offset.reset", "latest")] {
-        let mut config = KafkaConfig::new("127.0.0.1:1", "events");
+        let mut config = KafkaConfig::new("events", properties("127.0.0.1:1"));
         config.properties.insert(name.to_owned(), value.to_owned());
         let error = Kafka::open(config).err().expect("refused");
         assert!(matches!(error, LogError::Property(_)));
@@ -223,7 +222,7 @@ fn properties_that_would_break_exactness_are_refused_by_name() {
             "{error}"
         );
     }
-    let mut config = KafkaConfig::new("127.0.0.1:1", "events");
+    let mut config = KafkaConfig::new("events", properties("127.0.0.1:1"));
     config.patience = Duration::from_millis(300);
     config.properties.insert("no.such.property".to_owned(), "1".to_owned());
     let error = Kafka::open(config.clone()).err().expect("refused");
@@ -244,10 +243,7 @@ fn what_was_acknowledged_stands_once_over_kills_of_the_broker() {
     for _ in 0..kills {
         let commits: Vec<_> = (0..40)
             .map(|batch| {
-                let record = |n: u32| NewRecord {
-                    partition: n % 2,
-                    payload: payload(acknowledged + batch * 100 + u64::from(n)),
-                };
+                let record = |n: u32| NewRecord::new(n % 2, payload(acknowledged + batch * 100 + u64::from(n)));
                 log.append((0..100).map(record).collect()).expect("taken")
             })
             .collect();

@@ -36,7 +36,7 @@ fn append_until_killed(folder: &Path, seed: u64) {
                 let mut random = StdRng::seed_from_u64(seed * 3 + thread);
                 loop {
                     let seeds: Vec<u64> = (0..random.random_range(1..40)).map(|_| random.random()).collect();
-                    let record = |seed: &u64| NewRecord { partition: (*seed % 4) as u32, payload: payload(*seed) };
+                    let record = |seed: &u64| NewRecord::new((*seed % 4) as u32, payload(*seed));
                     let positions = log.append(seeds.iter().map(record).collect()).unwrap().wait().unwrap();
                     let mut lines = String::new();
                     for (position, seed) in positions.iter().zip(seeds) {

@@ -185,7 +185,7 @@ impl World {
 }
 
 fn new_record((partition, seed): &(u32, u64)) -> NewRecord {
-    NewRecord { partition: *partition, payload: payload(*seed) }
+    NewRecord::new(*partition, payload(*seed))
 }
 
 proptest! {

@@ -14,7 +14,7 @@ use weir::log::{Log, LogError, NewRecord};
 fn fill(config: &EmbeddedConfig) -> Embedded {
     let (log, _) = open(config.clone());
     for round in 0..200_u64 {
-        let record = |n| NewRecord { partition: (n % 4) as u32, payload: payload(round * 10 + n) };
+        let record = |n| NewRecord::new((n % 4) as u32, payload(round * 10 + n));
         append(&log, (0..10).map(record).collect());
     }
     log
@@ -109,7 +109,7 @@ fn a_segment_is_sealed_by_age_as_well() {
     config.segment_age = Duration::ZERO;
     let (log, _) = open(config);
     for n in 0..3 {
-        append(&log, vec![NewRecord { partition: 0, payload: payload(n) }]);
+        append(&log, vec![NewRecord::new(0, payload(n))]);
     }
     assert_eq!(segments(folder.path()).len(), 3, "each commit finds a segment with records that is old enough");
     assert_eq!(drain(&log, &[0; 4])[0].len(), 3);

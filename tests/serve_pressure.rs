@@ -35,7 +35,7 @@ fn fill(folder: &Path) {
     let config = EmbeddedConfig::new(folder.join("data").join("events"), EVENTS_TOPIC);
     let (log, _) = Embedded::open(config, &mut |_, _| {}).expect("opens");
     for first in (1..=WAITING).step_by(10_000) {
-        let record = |version| NewRecord { partition: 0, payload: Bytes::from(event("waiting", version).to_string()) };
+        let record = |version| NewRecord::new(0, Bytes::from(event("waiting", version).to_string()));
         let commit = log.append((first..first + 10_000).map(record).collect()).expect("takes");
         commit.wait().expect("is written");
     }

@@ -11,6 +11,7 @@ pub mod rule;
 mod say;
 pub mod send;
 pub mod serve;
+pub mod topics;
 pub mod watch;
 
 use crate::config::LogFormat;
@@ -53,6 +54,8 @@ enum Command {
     Incident(incident::Args),
     /// Put, remove and list alert, flaky and mask rules (kept, not yet applied)
     Rule(rule::Args),
+    /// Make the topics in Kafka that the configuration names, and check those that are there
+    Topics(topics::Args),
     /// Check a configuration file and report every problem
     CheckConfig(check_config::Args),
 }
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Incident(args) => incident::run(args),
         Command::Rule(args) => rule::run(args),
+        Command::Topics(args) => topics::run(args, &log),
         Command::CheckConfig(args) => check_config::run(args),
     };
     match result {

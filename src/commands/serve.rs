@@ -27,6 +27,9 @@ pub struct Args {
     /// The data folder (instead of data.folder)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Go on without records that Kafka dropped before they were read, as the message said that named them
+    #[arg(long, value_name = "TOPIC/PARTITION@OFFSET")]
+    accept_loss: Vec<String>,
 }
 
 /// Serves until a signal says to end.
@@ -34,6 +37,7 @@ pub struct Args {
 /// # Errors
 /// Anything that keeps the server from starting, or from ending in order.
 pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
+    let accepted = args.accept_loss.clone();
     let Loaded { config, notices } = load(args, log)?;
     telemetry::init_logs(&config.telemetry.level, config.telemetry.format)
         .map_err(|error| Failure::new(super::Exit::Usage, &error))?;
@@ -41,7 +45,7 @@ pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
         tracing::warn!("{notice}");
     }
     serve::end_on_panic();
-    runtime()?.block_on(serve::until_signal(&config)).map_err(Failure::from)
+    runtime()?.block_on(serve::until_signal(&config, &accepted)).map_err(Failure::from)
 }
 
 /// The configuration with the flags laid over it, as if they were the environment's last word.

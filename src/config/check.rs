@@ -1,12 +1,13 @@
 //! The rules that values must hold, alone and together.
 
 use super::units::{Period, Size};
-use super::{Config, Problem};
+use super::{Config, Problem, sections};
 
 pub(super) fn check(config: &Config) -> Result<(), Vec<Problem>> {
     let mut rules = Rules::default();
     server(config, &mut rules);
     log(config, &mut rules);
+    kafka(&config.kafka, &mut rules);
     engine(config, &mut rules);
     sizes(config, &mut rules);
     if rules.problems.is_empty() { Ok(()) } else { Err(rules.problems) }
@@ -108,6 +109,43 @@ fn log(config: &Config, rules: &mut Rules) {
         });
     }
 }
+
+fn kafka(kafka: &sections::Kafka, rules: &mut Rules) {
+    for broker in &kafka.brokers {
+        let port =
+            broker.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+        rules.require(port.flatten().is_some_and(|port| port > 0), "kafka.brokers", || {
+            format!("`{broker}` is not host:port, such as kafka-1.example:9092")
+        });
+    }
+    rules.require(!kafka.events.is_empty(), "kafka.events", || "name one topic at least".to_owned());
+    let named = kafka.events.iter().map(|topic| ("kafka.events", topic));
+    let mut seen = Vec::new();
+    for (key, topic) in named.chain([("kafka.control", &kafka.control), ("kafka.bindings", &kafka.bindings)]) {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let sound = (1..=TOPIC_NAME_MAX).contains(&topic.len()) && topic.bytes().all(fits) && !topic.starts_with('.');
+        rules.require(sound, key, || format!("`{topic}` is not a topic's name: letters, digits, `.`, `_` and `-`"));
+        rules.require(!seen.contains(&topic), key, || format!("`{topic}` is named twice: each topic has one meaning"));
+        seen.push(topic);
+    }
+    for (name, value) in &kafka.properties {
+        if let Err(refused) = crate::log::kafka::check_property(name, value) {
+            rules.problems.push(Problem::new("kafka.properties", refused.to_string()));
+        }
+        let secret = SECRET.iter().any(|word| name.contains(word));
+        rules.require(!secret, "kafka.properties", || {
+            format!("{name} is a secret: write it into the file that kafka.properties_file names")
+        });
+        rules.require(name != "bootstrap.servers" && name != "metadata.broker.list", "kafka.properties", || {
+            format!("{name} is what kafka.brokers says")
+        });
+    }
+}
+
+/// What a topic's name has at most, for Kafka and for the name of its rejects.
+const TOPIC_NAME_MAX: usize = 240;
+/// What the names of properties that are secrets have in them.
+const SECRET: [&str; 4] = ["password", "secret", "key.pem", "jaas"];
 
 /// How long a silent run is in state.
 fn longest_run(config: &Config) -> Period {

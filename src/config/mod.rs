@@ -31,6 +31,8 @@ pub struct Config {
     pub data: sections::Data,
     /// The embedded log.
     pub log: sections::Log,
+    /// Kafka instead of it.
+    pub kafka: sections::Kafka,
     /// The engine that owns the dataflow.
     pub engine: sections::Engine,
     /// The hub that clients read from.

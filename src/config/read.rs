@@ -115,6 +115,20 @@ impl Draft {
     }
 }
 
+/// `name=value` pairs with commas between.
+fn pairs(text: &str) -> Result<Value, String> {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), Value::from(value.trim()))),
+        None => Err(format!("`{pair}` is not name=value")),
+    };
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(pair)
+        .collect::<Result<Table, _>>()
+        .map(Value::Table)
+}
+
 /// An environment variable's text as a value of the type of `like`. Lists are separated by commas.
 fn typed(text: &str, like: &Value) -> Result<Value, String> {
     match like {
@@ -124,6 +138,7 @@ fn typed(text: &str, like: &Value) -> Result<Value, String> {
         Value::Boolean(_) => {
             text.trim().parse().map(Value::Boolean).map_err(|_| format!("`{text}` is neither true nor false"))
         }
+        Value::Table(_) => pairs(text),
         Value::Array(_) => {
             Ok(Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect()))
         }

@@ -5,6 +5,7 @@
 
 use super::units::{Period, Size};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use weir_schemas::limits::Limits;
@@ -90,6 +91,53 @@ impl Default for Log {
             segment_size: Size::from_mib(64),
             retention_age: Period::from_days(31),
             retention_size: Size::from_bytes(0),
+        }
+    }
+}
+
+/// Kafka instead of the embedded log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Brokers to ask first, `host:port` each; none: the embedded log is used.
+    pub brokers: Vec<String>,
+    /// Topics of events. HTTP appends to the first one.
+    pub events: Vec<String>,
+    /// The topic of rules and incidents.
+    pub control: String,
+    /// The topic of which record belongs to which tick.
+    pub bindings: String,
+    /// Properties of the client, as librdkafka names them.
+    pub properties: BTreeMap<String, String>,
+    /// A file of more of them, for secrets; empty: none.
+    #[serde(with = "maybe_path")]
+    pub properties_file: Option<PathBuf>,
+}
+
+impl Kafka {
+    /// Whether it is used.
+    #[must_use]
+    pub fn used(&self) -> bool {
+        !self.brokers.is_empty()
+    }
+
+    /// The topics that are read, by number. New topics of events go to the end of the list, and so to the end of this.
+    #[must_use]
+    pub fn topics(&self) -> Vec<&str> {
+        let (first, more) = self.events.split_first().map_or((None, &[][..]), |(first, more)| (Some(first), more));
+        first.into_iter().chain([&self.control]).chain(more).map(String::as_str).collect()
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Kafka {
+            brokers: Vec::new(),
+            events: vec!["weir.events".to_owned()],
+            control: "weir.control".to_owned(),
+            bindings: "weir.bindings".to_owned(),
+            properties: BTreeMap::new(),
+            properties_file: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decoding: bytes that came from outside into events.
 //!
 //! Contract: pure functions of bytes, limits and context; no clock, no I/O. [`event`] reads TestEvent JSON, [`batch`] finds
-//! the items of a request body, [`decode`] turns a finished report of some [`Format`] into events with stable identities.
+//! the items of a request body, [`record`] says what a record of a topic is, [`decode`] turns a finished report of some [`Format`] into events with stable identities.
 //! A format is one file here and one arm in [`decode`]; what those of tests share stands in [`report`], those of coverage in
 //! [`coverage`].
 //!
@@ -14,6 +14,7 @@
 
 pub mod batch;
 mod cobertura;
+pub mod compression;
 pub mod coverage;
 mod encoding;
 pub mod event;
@@ -22,6 +23,7 @@ mod issues;
 mod junit;
 mod lcov;
 mod paths;
+pub mod record;
 pub mod report;
 mod xml;
 

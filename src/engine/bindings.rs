@@ -11,15 +11,18 @@
 //!
 //! # Invariants
 //! `hash` is XXH3-128 over the hash of the partition's previous binding that counts (zero before the first), then each record's
-//! length (u32) and bytes; a part without records repeats the hash before it. A change to the layout raises `VERSION`.
+//! envelope where it has one, and its length (u32) and bytes; a part without records repeats the hash before it. A part begins
+//! where the partition's last one ended, or further on: then what is between was lost, and somebody has said to go on without.
+//! A change to the layout raises `VERSION`.
 //!
 //! # Failure
 //! Bytes that do not decode are [`EntryError`] and end the process: a binding that is guessed at is a lie about the past.
 
+use crate::log::Envelope;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The format's version.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const START: u8 = 1;
 const BINDING: u8 = 2;
 const DIGESTS: u8 = 3;
@@ -46,8 +49,8 @@ pub struct Entry {
 pub enum Body {
     /// An incarnation begins; entries of others that stand after it do not count.
     Start {
-        /// The number of processes, and the process of each partition.
-        assignment: Vec<u32>,
+        /// The topics that it reads, and who reads which partition.
+        topics: Vec<Assigned>,
     },
     /// A tick and its records.
     Binding(Binding),
@@ -60,6 +63,17 @@ pub enum Body {
         /// By view.
         views: Vec<u128>,
     },
+}
+
+/// A topic as an incarnation found it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// The topic's number in the configuration.
+    pub number: u16,
+    /// Its identity: another one means that it was deleted and made again.
+    pub identity: u128,
+    /// The process that reads each partition.
+    pub processes: Vec<u32>,
 }
 
 /// A tick and its records.
@@ -102,15 +116,17 @@ pub struct Part {
     pub next_offset: u64,
     /// How many records.
     pub count: u64,
+    /// How many offsets among them have no record: in Kafka, ends of transactions and what a compaction took.
+    pub holes: u64,
     /// The chained hash.
     pub hash: u128,
 }
 
 impl Part {
-    /// The offset of its first record.
+    /// The offset from which on it reaches.
     #[must_use]
     pub fn first_offset(&self) -> u64 {
-        self.next_offset.saturating_sub(self.count)
+        self.next_offset.saturating_sub(self.count).saturating_sub(self.holes)
     }
 }
 
@@ -145,9 +161,14 @@ impl Entry {
         });
         out.extend_from_slice(&self.incarnation.to_le_bytes());
         match &self.body {
-            Body::Start { assignment } => {
-                put(&mut out, assignment.len() as u64);
-                assignment.iter().for_each(|process| put(&mut out, u64::from(*process)));
+            Body::Start { topics } => {
+                put(&mut out, topics.len() as u64);
+                for Assigned { number, identity, processes } in topics {
+                    put(&mut out, u64::from(*number));
+                    out.extend_from_slice(&identity.to_le_bytes());
+                    put(&mut out, processes.len() as u64);
+                    processes.iter().for_each(|process| put(&mut out, u64::from(*process)));
+                }
             }
             Body::Binding(binding) => {
                 put(&mut out, u64::from(binding.process));
@@ -159,6 +180,7 @@ impl Entry {
                     put(&mut out, u64::from(part.partition));
                     put(&mut out, part.next_offset);
                     put(&mut out, part.count);
+                    put(&mut out, part.holes);
                     out.extend_from_slice(&part.hash.to_le_bytes());
                 }
             }
@@ -185,7 +207,7 @@ impl Entry {
         let kind = bytes.byte()?;
         let incarnation = bytes.hash()?;
         let body = match kind {
-            START => Body::Start { assignment: bytes.list(Bytes::narrow)? },
+            START => Body::Start { topics: bytes.list(Bytes::assigned)? },
             BINDING | OUTAGE => Body::Binding(Binding {
                 process: bytes.narrow()?,
                 tick: bytes.number()?,
@@ -256,13 +278,21 @@ impl Bytes<'_> {
         Ok(u128::from_le_bytes(bytes))
     }
 
+    fn topic(&mut self) -> Result<u16, EntryError> {
+        u16::try_from(self.number()?).map_err(|_| self.damaged())
+    }
+
+    fn assigned(&mut self) -> Result<Assigned, EntryError> {
+        Ok(Assigned { number: self.topic()?, identity: self.hash()?, processes: self.list(Bytes::narrow)? })
+    }
+
     fn part(&mut self) -> Result<Part, EntryError> {
-        let topic = u16::try_from(self.number()?).map_err(|_| self.damaged())?;
         Ok(Part {
-            topic,
+            topic: self.topic()?,
             partition: self.narrow()?,
             next_offset: self.number()?,
             count: self.number()?,
+            holes: self.number()?,
             hash: self.hash()?,
         })
     }
@@ -291,10 +321,19 @@ impl Chain {
     }
 
     /// Takes a record in.
-    pub fn record(&mut self, payload: &[u8]) {
-        self.hasher.update(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-        self.hasher.update(payload);
+    pub fn record(&mut self, payload: &[u8], envelope: Option<&Envelope>) {
+        if let Some(envelope) = envelope {
+            // No payload is as long as this says.
+            self.hasher.update(&u32::MAX.to_le_bytes());
+            envelope.parts(|part| self.bytes(part));
+        }
+        self.bytes(payload);
         self.records += 1;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.hasher.update(bytes);
     }
 
     /// How many records were taken in.
@@ -368,21 +407,43 @@ mod tests {
     }
 
     fn start(incarnation: Incarnation) -> Entry {
-        Entry { incarnation, body: Body::Start { assignment: vec![0; 4] } }
+        Entry { incarnation, body: Body::Start { topics: Vec::new() } }
     }
 
     #[test]
     fn the_layout_is_what_it_was() {
-        let part = Part { topic: 0, partition: 3, next_offset: 300, count: 2, hash: 7 };
+        let part = Part { topic: 0, partition: 3, next_offset: 300, count: 2, holes: 1, hash: 7 };
         let body = Body::Binding(Binding { tick: 1_280, behind: 1, parts: vec![part], ..Binding::default() });
         let mut bytes =
-            vec![2, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x0a, 1, 1, 0, 3, 0xac, 2, 2];
+            vec![3, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x0a, 1, 1, 0, 3, 0xac, 2, 2, 1];
         bytes.extend_from_slice(&7u128.to_le_bytes());
         assert_eq!(Entry { incarnation: 5, body }.encode(), bytes);
         let mut chain = Chain::after(0);
-        chain.record(b"one");
-        chain.record(b"");
+        chain.record(b"one", None);
+        chain.record(b"", None);
         assert_eq!(format!("{:032x}", chain.hash()), VECTOR);
+    }
+
+    #[test]
+    fn what_a_record_means_is_part_of_its_hash() {
+        let json = || vec![("content-type".to_owned(), bytes::Bytes::from_static(b"application/json"))];
+        let keyed = Some(bytes::Bytes::from_static(b"key"));
+        let envelopes = [
+            None,
+            Some(Envelope { tombstone: true, ..Envelope::default() }),
+            Some(Envelope { headers: json(), ..Envelope::default() }),
+            Some(Envelope { headers: json(), key: keyed, ..Envelope::default() }),
+            Some(Envelope { headers: [json(), json()].concat(), ..Envelope::default() }),
+        ];
+        let hash = |envelope: &Option<Envelope>| {
+            let mut chain = Chain::after(0);
+            chain.record(b"", envelope.as_ref());
+            chain.hash()
+        };
+        let mut hashes: Vec<u128> = envelopes.iter().map(hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), envelopes.len());
     }
 
     const VECTOR: &str = "66e903d2aa568087d7d3d0b4f2b1fa3f";
@@ -391,17 +452,19 @@ mod tests {
         #[test]
         fn an_entry_reads_back_and_no_part_of_it_does(
             tick: u64, behind: u64, outage_ahead: bool, process: u32, incarnation: u128,
+            holes: u64, identity: u128,
             parts in proptest::collection::vec((any::<u16>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u128>()), 0..5),
         ) {
             let parts: Vec<Part> = parts
                 .into_iter()
-                .map(|(topic, partition, next_offset, count, hash)| Part { topic, partition, next_offset, count, hash })
+                .map(|(topic, partition, next_offset, count, hash)| Part { topic, partition, next_offset, count, holes, hash })
                 .collect();
+            let topics = parts.iter().map(|part| Assigned { number: part.topic, identity, processes: vec![process; 3] }).collect();
             let views = parts.iter().map(|part| part.hash).collect();
             for body in [
                 Body::Binding(Binding { process, tick, behind, outage_ahead, parts }),
                 Body::Digests { tick, epoch: incarnation, views },
-                Body::Start { assignment: vec![process; 3] },
+                Body::Start { topics },
             ] {
                 let entry = Entry { incarnation, body };
                 let bytes = entry.encode();

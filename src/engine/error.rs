@@ -2,6 +2,7 @@
 
 use super::bindings::{EntryError, Incarnation};
 use crate::log::{AppendError, LogError};
+use std::fmt;
 
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,22 @@ pub enum EngineError {
         to: u64,
         /// What does not fit.
         problem: String,
+    },
+    /// A topic is not the one whose records were bound.
+    #[error(
+        "the log of {topic} is not the one whose records were bound: it was deleted and made again, or is another one's; nothing of \
+         it is read, since its offsets mean other records. Put back the one that belongs to the bindings, or, to begin anew with it, \
+         name another topic of bindings"
+    )]
+    AnotherTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// Records were dropped before they were bound.
+    #[error("{}", Lost(losses))]
+    Lost {
+        /// All of them, at least one.
+        losses: Vec<Loss>,
     },
     /// Bindings that count must ascend.
     #[error("the bindings log goes back from tick {last} to {tick}")]
@@ -130,4 +147,41 @@ pub enum EngineError {
     /// It was told to end.
     #[error("the engine was told to end")]
     Stopped,
+}
+
+/// Records that left their log before they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The first offset that is gone.
+    pub from: u64,
+    /// The first that is left.
+    pub to: u64,
+}
+
+impl Loss {
+    /// How somebody says that it is accepted: `TOPIC/PARTITION@OFFSET`, with the first offset that is left.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}@{}", self.topic, self.partition, self.to)
+    }
+}
+
+/// All losses as one sentence.
+struct Lost<'a>(&'a [Loss]);
+
+impl fmt::Display for Lost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("retention has dropped records that were never read: ")?;
+        for (index, loss) in self.0.iter().enumerate() {
+            let Loss { topic, partition, from, to } = loss;
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{topic} partition {partition}, offsets {from} to {}", to.saturating_sub(1))?;
+        }
+        f.write_str("; make retention longer than Weir may be away; to go on without them, start once with")?;
+        self.0.iter().try_for_each(|loss| write!(f, " --accept-loss {}", loss.name()))
+    }
 }

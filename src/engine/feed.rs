@@ -5,7 +5,9 @@
 //! anything (A4).
 
 use super::sources::{Content, Sources};
+use crate::decode::compression::Encoding;
 use crate::decode::event::{EventError, EventErrorKind, decode_event};
+use crate::decode::record::{self, AT_ITS_TICK_MS, Meaning, Meaningless, Parcel};
 use crate::log::Record;
 use std::sync::Arc;
 use weir_dataflows::control::ControlInput;
@@ -15,14 +17,16 @@ use weir_schemas::control::ControlRecord;
 use weir_schemas::limits::{Limits, cut};
 
 /// Raised when the same bytes under the same limits give another input.
-pub(super) const DECODING: u32 = 1;
+pub(super) const DECODING: u32 = 2;
 
 /// A time so far ahead of its tick is another clock's opinion, not the way of the record.
 const SKEW_MS: u64 = 1_000;
 
 /// Counts the inputs whose times lie in the future of the tick that they have; the views take the tick's.
 pub(super) fn count_skew(inputs: &[Input], tick: u64) {
-    let ahead = |input: &&Input| matches!(input, Input::Event(event) if event.at > tick + SKEW_MS);
+    // What has no time of its own was given its tick's on purpose.
+    let skewed = tick + SKEW_MS + 1..AT_ITS_TICK_MS;
+    let ahead = |input: &&Input| matches!(input, Input::Event(event) if skewed.contains(&event.at));
     let skewed = inputs.iter().filter(ahead).count() as u64;
     if skewed > 0 {
         metrics::counter!("weir_event_clock_skew_total").increment(skewed);
@@ -67,7 +71,8 @@ impl Feed {
         for record in records {
             let position = Position { topic, partition: record.partition, offset: record.offset, index: 0 };
             match content {
-                Content::Events => open.events.push(self.event(position, record)),
+                Content::Events if plain(record) => open.events.push(self.event(position, &record.payload)),
+                Content::Events => self.parcel(position, record, &mut open.events),
                 Content::Control => match control(position, record) {
                     Ok(input) => open.control.push(input),
                     Err(refusal) => open.events.push(Input::Refused(Arc::new(self.refused(position, &refusal)))),
@@ -76,8 +81,41 @@ impl Feed {
         }
     }
 
-    fn event(&mut self, position: Position, record: &Record) -> Input {
-        match decode_event(&record.payload, &self.limits) {
+    /// What a record means that is not plainly one event.
+    fn parcel(&mut self, position: Position, record: &Record, open: &mut Vec<Input>) {
+        let envelope = record.envelope.as_deref();
+        let parcel = Parcel {
+            payload: &record.payload,
+            tombstone: envelope.is_some_and(|envelope| envelope.tombstone),
+            key: envelope.and_then(|envelope| envelope.key.as_deref()),
+            header: &|name| envelope.and_then(|envelope| envelope.header(name)),
+        };
+        match record::read(&parcel, &self.limits) {
+            Ok(Meaning::Event(bytes)) => open.push(self.event(position, &bytes)),
+            Ok(Meaning::Report { events, issues }) => {
+                for (event, index) in events.iter().zip(0..) {
+                    let json = serde_json::to_vec(event).expect("an event can be written as JSON");
+                    open.push(self.event(Position { index, ..position }, &json));
+                }
+                if let Some(issue) = issues.first() {
+                    let message = match issues.len() {
+                        1 => format!("{issue}; the rest counts"),
+                        all => format!("{issue}, and {} more; the rest counts", all - 1),
+                    };
+                    let index = u32::try_from(events.len()).unwrap_or(u32::MAX);
+                    let unreadable = Unreadable { kind: RejectKind::Malformed, project: parcel.project(), message };
+                    open.push(Input::Refused(Arc::new(self.refused(Position { index, ..position }, &unreadable))));
+                }
+            }
+            Err(Meaningless { kind, message }) => {
+                let unreadable = Unreadable { kind: reject_kind(kind), project: parcel.project(), message };
+                open.push(Input::Refused(Arc::new(self.refused(position, &unreadable))));
+            }
+        }
+    }
+
+    fn event(&mut self, position: Position, bytes: &[u8]) -> Input {
+        match decode_event(bytes, &self.limits) {
             Ok(event) => Input::Event(Arc::new(Event::new(&event, position, &self.limits, &mut self.interner))),
             Err(error) => Input::Refused(Arc::new(self.refused(position, &Unreadable::from(&error)))),
         }
@@ -106,13 +144,21 @@ struct Unreadable {
 
 impl From<&EventError> for Unreadable {
     fn from(error: &EventError) -> Unreadable {
-        let kind = match error.kind {
-            EventErrorKind::Malformed => RejectKind::Malformed,
-            EventErrorKind::Invalid => RejectKind::Invalid,
-            EventErrorKind::Oversize => RejectKind::Oversize,
-        };
-        Unreadable { kind, project: None, message: error.to_string() }
+        Unreadable { kind: reject_kind(error.kind), project: None, message: error.to_string() }
     }
+}
+
+fn reject_kind(kind: EventErrorKind) -> RejectKind {
+    match kind {
+        EventErrorKind::Malformed => RejectKind::Malformed,
+        EventErrorKind::Invalid => RejectKind::Invalid,
+        EventErrorKind::Oversize => RejectKind::Oversize,
+    }
+}
+
+/// Whether a record's bytes are, or should be, one event and nothing else.
+fn plain(record: &Record) -> bool {
+    record.envelope.is_none() && Encoding::of(&record.payload).is_none()
 }
 
 /// A rule or an incident that the dataflow can take.
@@ -140,7 +186,13 @@ mod tests {
     use super::*;
 
     fn taken(topic: u16, payload: &'static [u8]) -> Open {
-        let record = Record { partition: 2, offset: 9, appended_at: 0, payload: bytes::Bytes::from_static(payload) };
+        let record = Record {
+            partition: 2,
+            offset: 9,
+            appended_at: 0,
+            payload: bytes::Bytes::from_static(payload),
+            envelope: None,
+        };
         let limits = Arc::new(Limits { record: 200, ..Limits::default() });
         let topics = vec![(1, Content::Events), (4, Content::Control)];
         let mut open = Open::default();

@@ -10,11 +10,12 @@
 //! *carried*: fed at the first tick that is fed, before everything else of it.
 //!
 //! # Failure
-//! A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
+//! Records that left before they were read are told, each with where it stood ([`EngineError::Lost`]), and nothing is fed until
+//! somebody has accepted that. A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
 //! leaves of a bindings log never looks like that. Where records are kept for ever all of them are carried then.
 
-use super::EngineError;
 use super::bindings::{Body, Counting, Part};
+use super::error::{EngineError, Loss};
 use super::sources::Sources;
 use super::tail::decode;
 use crate::log::Log;
@@ -37,7 +38,12 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Decides from where to feed, given that our `Start` stands at `own_start` of the bindings log.
-    pub(super) fn make(sources: &Sources, bindings: &dyn Log, own_start: u64) -> Result<Plan, EngineError> {
+    pub(super) fn make(
+        sources: &Sources,
+        bindings: &dyn Log,
+        own_start: u64,
+        accepted: &[String],
+    ) -> Result<Plan, EngineError> {
         let starts = sources.starts();
         let bindings_start = bindings.starts().first().copied().unwrap_or(0);
         if bindings_start == 0 && starts.iter().all(|start| *start == 0) {
@@ -49,8 +55,10 @@ impl Plan {
             bound_to: vec![None; starts.len()],
             first: vec![None; starts.len()],
             first_tick: None,
+            bound: false,
         };
         scan.read(bindings, bindings_start, own_start, &starts)?;
+        scan.lost(&starts, accepted)?;
         let ends = sources.ends();
         let (mut carried_from, mut offsets) = (Vec::with_capacity(starts.len()), Vec::with_capacity(starts.len()));
         for (source, start) in starts.iter().enumerate() {
@@ -79,9 +87,26 @@ struct Scan<'a> {
     bound_to: Vec<Option<u64>>,
     first: Vec<Option<u64>>,
     first_tick: Option<u64>,
+    /// Whether anything is bound.
+    bound: bool,
 }
 
 impl Scan<'_> {
+    /// Whether records have left that nobody read, and nobody has said that it goes on without them.
+    fn lost(&self, starts: &[u64], accepted: &[String]) -> Result<(), EngineError> {
+        let losses = self.bound_to.iter().zip(starts).enumerate().filter_map(|(source, (bound_to, start))| {
+            // Before anything was bound, what is there is all that there ever was.
+            let from = bound_to.or(self.bound.then_some(0))?;
+            let topic = self.sources.topic(source).name().to_owned();
+            (from < *start).then(|| Loss { topic, partition: self.sources.partition(source), from, to: *start })
+        });
+        let (said, losses): (Vec<Loss>, Vec<Loss>) = losses.partition(|loss| accepted.contains(&loss.name()));
+        for Loss { topic, partition, from, to } in said {
+            tracing::warn!(topic, partition, from, to, "goes on without records that were never read, as was said");
+        }
+        if losses.is_empty() { Ok(()) } else { Err(EngineError::Lost { losses }) }
+    }
+
     fn read(&mut self, bindings: &dyn Log, from: u64, own_start: u64, starts: &[u64]) -> Result<(), EngineError> {
         let mut reader = bindings.reader(&[from])?;
         let mut counting = Counting::default();
@@ -98,6 +123,7 @@ impl Scan<'_> {
                 if !counting.counts(&entry) {
                     continue;
                 }
+                self.bound = true;
                 self.first_tick.get_or_insert(binding.tick);
                 let parts = || {
                     let of = |part: Part| Some((self.sources.find(part.topic, part.partition)?, part));

@@ -83,7 +83,7 @@ impl Life {
     fn live(self, started: &mut Started) -> Result<(), EngineError> {
         let incarnation: Incarnation = rand::random();
         let own_start = self.announce(incarnation)?;
-        let plan = Plan::make(&self.sources, &*self.bindings, own_start)?;
+        let plan = Plan::make(&self.sources, &*self.bindings, own_start, &self.config.accepted_losses)?;
         let epoch = self.epoch(&plan);
         self.name_epoch(epoch, &plan);
         let ledger = Arc::new(Ledger::default());
@@ -125,9 +125,9 @@ impl Life {
 
     /// Appends our `Start`; returns its offset.
     fn announce(&self, incarnation: Incarnation) -> Result<u64, EngineError> {
-        let assignment = vec![0; self.sources.count()];
-        let payload = Entry { incarnation, body: Body::Start { assignment } }.encode().into();
-        let commit = self.bindings.append(vec![NewRecord { partition: 0, payload }]);
+        let topics = self.sources.assigned();
+        let payload = Entry { incarnation, body: Body::Start { topics } }.encode().into();
+        let commit = self.bindings.append(vec![NewRecord::new(0, payload)]);
         let positions = commit.and_then(crate::log::Commit::wait).map_err(EngineError::Append)?;
         Ok(positions.first().expect("one record was appended").offset)
     }

@@ -42,9 +42,9 @@ mod sources;
 mod tail;
 mod workers;
 
-pub use bindings::{Binding, Body, Chain, Counting, Entry, EntryError, Incarnation, Part, Silence};
+pub use bindings::{Assigned, Binding, Body, Chain, Counting, Entry, EntryError, Incarnation, Part, Silence};
 pub use clock::{GRAIN_MS, SystemTimeSource, TimeSource};
-pub use error::EngineError;
+pub use error::{EngineError, Loss};
 
 use crate::log::Log;
 use crate::questions::Questions;
@@ -85,6 +85,8 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// The clocks.
     pub time: Arc<dyn TimeSource>,
+    /// Losses that it may go on after, by [`Loss::name`].
+    pub accepted_losses: Vec<String>,
 }
 
 impl Default for EngineConfig {
@@ -101,6 +103,7 @@ impl Default for EngineConfig {
             dataflow: weir_dataflows::Config::default(),
             limits: Limits::default(),
             time: Arc::new(SystemTimeSource::default()),
+            accepted_losses: Vec::new(),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Output {
     fn record(&self, tick: u64, views: Vec<u128>) {
         let body = Body::Digests { tick, epoch: self.epoch, views };
         let payload = Entry { incarnation: self.incarnation, body }.encode().into();
-        if let Err(error) = self.bindings.append(vec![NewRecord { partition: 0, payload }]) {
+        if let Err(error) = self.bindings.append(vec![NewRecord::new(0, payload)]) {
             tracing::debug!(tick, %error, "the digests of a minute were not recorded");
         }
     }

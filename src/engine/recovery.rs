@@ -130,7 +130,8 @@ impl Recovery<'_> {
         let (mut records, mut carried) = (Vec::new(), 0);
         for (source, end) in plan.offsets.iter().enumerate() {
             while reader.offsets()[source] < *end {
-                if reader.read_source(source, *end, &mut records)? == 0 {
+                let before = reader.offsets()[source];
+                if reader.read_source(source, *end, &mut records)? == before {
                     return Err(EngineError::Mismatch {
                         tick: plan.shortened_to.unwrap_or(0),
                         topic: self.sources.topic(source).name().to_owned(),
@@ -160,7 +161,10 @@ impl Recovery<'_> {
             return Ok(());
         }
         match entry.body {
-            Body::Start { .. } => bound.silence.start(),
+            Body::Start { topics } => {
+                topics.iter().try_for_each(|topic| self.sources.same(topic))?;
+                bound.silence.start();
+            }
             Body::Digests { tick, epoch, views } if epoch == self.epoch => {
                 self.digests.lock().unwrap_or_else(PoisonError::into_inner).expect(tick, views)?;
             }
@@ -231,14 +235,18 @@ impl Recovery<'_> {
         let mut chain = Chain::after(previous.unwrap_or(0));
         let (mut records, mut bytes) = (Vec::new(), 0);
         while bound.offsets[source] < part.next_offset {
-            if reader.read_source(source, part.next_offset, &mut records)? == 0 {
-                return Err(self.mismatch(binding, part, "records are missing".to_owned()));
+            let before = std::mem::replace(
+                &mut bound.offsets[source],
+                reader.read_source(source, part.next_offset, &mut records)?,
+            );
+            if bound.offsets[source] == before {
+                let problem = format!("records are missing: the log ends at offset {before}");
+                return Err(self.mismatch(binding, part, problem));
             }
             for record in &records {
-                chain.record(&record.payload);
+                chain.record(&record.payload, record.envelope.as_deref());
                 bytes += record.payload.len() as u64;
             }
-            bound.offsets[source] += records.len() as u64;
             self.lanes.deal(part.topic, &mut records)?;
         }
         if chain.records() != part.count {
@@ -253,7 +261,7 @@ impl Recovery<'_> {
         Ok(bytes)
     }
 
-    /// The source of a part that is where it must be: right after the one before it, in a partition that exists, in the log.
+    /// The source of a part that is where it must be: right after the one before it, in a partition that exists.
     fn place(&self, binding: &Binding, part: &Part, bound: &Bound) -> Result<usize, EngineError> {
         let Some(source) = self.sources.find(part.topic, part.partition) else {
             let problem = match self.sources.topic_name(part.topic) {
@@ -265,10 +273,6 @@ impl Recovery<'_> {
         let expected = bound.offsets[source];
         if part.first_offset() != expected {
             return Err(self.mismatch(binding, part, format!("the binding before it ended at offset {expected}")));
-        }
-        let end = self.sources.end(source);
-        if part.next_offset > end {
-            return Err(self.mismatch(binding, part, format!("records are missing: the log ends at offset {end}")));
         }
         Ok(source)
     }

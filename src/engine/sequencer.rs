@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! One binding at a time is on its way: a later one is never durable without the one before it. While too much is unreleased
-//! nothing is read. A `behind` of 0 says that the log was read to its end when it was last looked at; any other is what the
+//! nothing is read. A `behind` of 0 says that all that had come a moment before was read (`behind`); any other is what the
 //! log held beyond the batch when that was closed. Where time jumps, because this process stood still or the clock was set,
 //! the very next tick is bound first, with what was read before the jump, and marks the outage ahead.
 //!
@@ -26,7 +26,7 @@ use super::recovery::Bound;
 use super::sources::{SourceReader, Sources};
 use super::workers::{Lanes, Work};
 use super::{EngineConfig, EngineError};
-use crate::log::{AppendError, Commit, Log, NewRecord, Record};
+use crate::log::{AppendError, Commit, Log, NewRecord, Position, Record};
 use crate::questions::Questions;
 use crate::status::{Phase, Status};
 use bytes::Bytes;
@@ -90,8 +90,8 @@ struct Live {
     closed_at: Instant,
     record_at: Instant,
     on_its_way: Option<OnItsWay>,
-    /// Whether the log was read to its end when last looked at.
-    exhausted: bool,
+    /// How often the sources had said that there may be more, when they were last read.
+    rung: u64,
     /// The last tick whose binding says where every partition stands; 0 before this life's first.
     whole_at: u64,
     drain: Option<Drain>,
@@ -115,7 +115,7 @@ impl Sequencer {
             closed_at: now,
             record_at: now,
             on_its_way: None,
-            exhausted: false,
+            rung: 0,
             whole_at: 0,
             drain: None,
             bound,
@@ -131,7 +131,7 @@ impl Sequencer {
             }
             self.read(&mut live)?;
             if let Some(drain) = &live.drain {
-                let all = live.bound.offsets.iter().zip(&drain.ends).all(|(bound, end)| bound >= end);
+                let all = live.reader.offsets().iter().zip(&drain.ends).all(|(read, end)| read >= end);
                 if all || Instant::now() >= drain.until {
                     return self.finish(live);
                 }
@@ -156,11 +156,15 @@ impl Sequencer {
     /// Waits before the bindings log is tried again, but not past the end.
     fn try_again_after(&self, pause: Duration, live: &mut Live) -> Result<(), EngineError> {
         self.look_for_the_end(live);
-        if self.control.stopping() || live.drain.as_ref().is_some_and(|drain| Instant::now() >= drain.until) {
-            return Err(EngineError::Stopped);
-        }
+        self.go_on(live)?;
         self.control.pause(pause);
         Ok(())
+    }
+
+    /// Whether there is time left to wait for the bindings log.
+    fn go_on(&self, live: &Live) -> Result<(), EngineError> {
+        let over = live.drain.as_ref().is_some_and(|drain| Instant::now() >= drain.until);
+        if over || self.control.stopping() { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
     /// Closes what is open now; where time has jumped since the last tick, at the very next one, which marks that.
@@ -187,11 +191,9 @@ impl Sequencer {
     /// Reads what is there into the open batch.
     fn read(&mut self, live: &mut Live) -> Result<(), EngineError> {
         let mut records = Vec::new();
-        live.exhausted = false;
+        live.rung = self.sources.rung();
         while self.room(&live.batch) {
             let Some(topic) = live.reader.read(READ_RECORDS, READ_BYTES, &mut records)? else {
-                live.exhausted = true;
-                self.reading.exhausted(self.config.time.wall_ms());
                 break;
             };
             live.record_at = Instant::now();
@@ -199,6 +201,7 @@ impl Sequencer {
             self.reading.reached(live.reader.offsets(), records.last().map_or(0, |record| record.appended_at));
             self.lanes.deal(topic, &mut records)?;
         }
+        self.reading.looked(live.reader.offsets(), &self.sources.ends(), self.config.time.wall_ms());
         self.status.look();
         Ok(())
     }
@@ -251,19 +254,19 @@ impl Sequencer {
         } else if live.batch.records > 0 {
             self.control.pause(self.left(live).min(READ_EVERY));
         } else {
-            self.sources.wait_past(live.reader.offsets(), self.idle_left(live).min(LOOK));
+            self.sources.wait(live.rung, self.idle_left(live).min(LOOK));
         }
     }
 
     /// Closes the batch as of `tick`: the workers may compute while its binding is being written.
     fn close(&mut self, live: &mut Live, tick: u64, outage_ahead: bool) -> Result<(), EngineError> {
         self.settle(live)?;
-        let behind = if live.exhausted { 0 } else { self.behind(live) };
+        let behind = if self.reading.level() { 0 } else { self.behind(live) };
         let batch = std::mem::take(&mut live.batch);
         live.batch.parts = vec![None; live.bound.offsets.len()];
         let whole = Binding::whole(live.whole_at, tick);
         live.whole_at = if whole { tick } else { live.whole_at };
-        let parts = live.bound.extend(&self.sources, &batch.parts, whole);
+        let parts = live.bound.extend(&self.sources, &batch.parts, live.reader.offsets(), whole);
         let binding = Binding { process: 0, tick, behind, outage_ahead, parts };
         let standing = live.bound.silence.binding(&binding);
         let change = (standing != live.bound.told).then_some(standing);
@@ -305,7 +308,7 @@ impl Sequencer {
     /// Waits until the binding on its way is durable.
     fn settle(&self, live: &mut Live) -> Result<(), EngineError> {
         while let Some(OnItsWay { payload, commit }) = live.on_its_way.take() {
-            match commit.wait() {
+            match self.outcome(commit, live)? {
                 Ok(_) => {}
                 Err(AppendError::Full) => {
                     self.try_again_after(FULL_PAUSE, live)?;
@@ -317,9 +320,20 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Waits for a commit, but not past the end.
+    fn outcome(&self, mut commit: Commit, live: &mut Live) -> Result<Result<Vec<Position>, AppendError>, EngineError> {
+        loop {
+            if let Some(outcome) = commit.wait_at_most(LOOK) {
+                return Ok(outcome);
+            }
+            self.look_for_the_end(live);
+            self.go_on(live)?;
+        }
+    }
+
     fn append(&self, live: &mut Live, payload: &Bytes) -> Result<Commit, EngineError> {
         loop {
-            let pause = match self.bindings.append(vec![NewRecord { partition: 0, payload: payload.clone() }]) {
+            let pause = match self.bindings.append(vec![NewRecord::new(0, payload.clone())]) {
                 Ok(commit) => return Ok(commit),
                 Err(AppendError::Busy) => BUSY_PAUSE,
                 Err(AppendError::Full) => FULL_PAUSE,
@@ -337,7 +351,7 @@ impl Live {
             let source = sources.find(topic, record.partition).expect("what is read is of a source");
             let previous = self.bound.hashes[source].unwrap_or(0);
             let chain = self.batch.parts[source].get_or_insert_with(|| Chain::after(previous));
-            chain.record(&record.payload);
+            chain.record(&record.payload, record.envelope.as_deref());
             self.batch.records += 1;
             self.batch.bytes += record.payload.len() as u64;
             let first = self.batch.appended_at.unwrap_or(u64::MAX);
@@ -348,19 +362,19 @@ impl Live {
 
 impl Bound {
     /// The parts of a batch, by source, of those without records too where it is to be `whole`; what is bound then reaches
-    /// to their end.
-    fn extend(&mut self, sources: &Sources, chains: &[Option<Chain>], whole: bool) -> Vec<Part> {
+    /// as far as was `read`.
+    fn extend(&mut self, sources: &Sources, chains: &[Option<Chain>], read: &[u64], whole: bool) -> Vec<Part> {
         let mut parts = Vec::new();
         for (source, chain) in chains.iter().enumerate() {
-            let (count, hash) = match chain {
-                Some(chain) => (chain.records(), chain.hash()),
-                None if whole => (0, self.hashes[source].unwrap_or(0)),
+            let (count, hash, next_offset) = match chain {
+                Some(chain) => (chain.records(), chain.hash(), read[source]),
+                None if whole => (0, self.hashes[source].unwrap_or(0), self.offsets[source]),
                 None => continue,
             };
-            self.offsets[source] += count;
+            let from = std::mem::replace(&mut self.offsets[source], next_offset);
             self.hashes[source] = Some(hash);
             let (topic, partition) = (sources.topic(source).number, sources.partition(source));
-            parts.push(Part { topic, partition, next_offset: self.offsets[source], count, hash });
+            parts.push(Part { topic, partition, next_offset, count, holes: next_offset - from - count, hash });
         }
         parts
     }

@@ -10,6 +10,7 @@
 //! A topic's number is its place in the configuration's list of topics, and stands in bindings and positions: a topic keeps
 //! its number for ever, so new ones are appended to the list.
 
+use super::bindings::Assigned;
 use super::{EngineError, Logs};
 use crate::log::{Bell, Log, LogError, Reader, Record};
 use std::ops::Range;
@@ -139,12 +140,37 @@ impl Sources {
         self.topics.iter().map(|topic| format!("{:032x} ", topic.log.identity())).collect()
     }
 
-    /// Waits until some source has records past `seen`, for the time given at most.
-    pub(super) fn wait_past(&self, seen: &[u64], at_most: Duration) {
-        let rung = self.bell.rung();
-        if self.ends().iter().zip(seen).all(|(end, seen)| end <= seen) {
-            self.bell.wait(rung, at_most);
+    /// The topics as a `Start` names them.
+    pub(super) fn assigned(&self) -> Vec<Assigned> {
+        let assigned = |topic: &Topic| Assigned {
+            number: topic.number,
+            identity: topic.log.identity(),
+            processes: vec![0; topic.sources.len()],
+        };
+        self.topics.iter().map(assigned).collect()
+    }
+
+    /// Whether a topic that an earlier life found is the one that is there now; one that is no longer read is not looked at.
+    ///
+    /// # Errors
+    /// It was deleted and made again.
+    pub(super) fn same(&self, assigned: &Assigned) -> Result<(), EngineError> {
+        match self.topics.iter().find(|topic| topic.number == assigned.number) {
+            Some(topic) if topic.log.identity() != assigned.identity => {
+                Err(EngineError::AnotherTopic { topic: topic.name().to_owned() })
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// How often it was said that some source may have more to read.
+    pub(super) fn rung(&self) -> u64 {
+        self.bell.rung()
+    }
+
+    /// Waits until that was said more often than `rung`, for the time given at most.
+    pub(super) fn wait(&self, rung: u64, at_most: Duration) {
+        self.bell.wait(rung, at_most);
     }
 
     /// A reader of all sources.
@@ -175,7 +201,7 @@ pub(super) struct SourceReader {
 
 impl SourceReader {
     /// Appends durable records of one topic to `out`, at most so many, of about so many bytes; gives the topic's number, or
-    /// `None` at the end of everything for the moment. Topics take turns, so none waits for another's backlog.
+    /// `None` when nothing is there for the moment. Topics take turns, so none waits for another's backlog.
     pub(super) fn read(
         &mut self,
         records_max: usize,
@@ -186,21 +212,23 @@ impl SourceReader {
         for _ in 0..topics {
             let topic = &mut self.readers[self.turn];
             self.turn = (self.turn + 1) % topics;
-            if topic.reader.read(records_max, bytes_max, out)? > 0 {
-                self.offsets[topic.sources.clone()].copy_from_slice(topic.reader.offsets());
+            let count = topic.reader.read(records_max, bytes_max, out)?;
+            self.offsets[topic.sources.clone()].copy_from_slice(topic.reader.offsets());
+            if count > 0 {
                 return Ok(Some(topic.number));
             }
         }
         Ok(None)
     }
 
-    /// The same of one source only, up to but without offset `end`; gives how many.
-    pub(super) fn read_source(&mut self, source: usize, end: u64, out: &mut Vec<Record>) -> Result<usize, EngineError> {
+    /// The same of one source only, up to but without offset `end`; gives where its next record may stand. Where that is not
+    /// moved and not `end`, the source ends there.
+    pub(super) fn read_source(&mut self, source: usize, end: u64, out: &mut Vec<Record>) -> Result<u64, EngineError> {
         let topic = &mut self.readers[self.of[source]];
         let partition = u32::try_from(source - topic.sources.start).expect("partitions are numbered by u32");
-        let count = topic.reader.read_partition(partition, end, out)?;
-        self.offsets[source] += count as u64;
-        Ok(count)
+        topic.reader.read_partition(partition, end, out)?;
+        self.offsets[source] = topic.reader.offsets()[partition as usize];
+        Ok(self.offsets[source])
     }
 
     /// The next offset, by source.
@@ -223,7 +251,7 @@ mod tests {
     }
 
     fn append(log: &Arc<dyn Log>, partition: u32, count: usize) {
-        let record = NewRecord { partition, payload: Bytes::from_static(b"record") };
+        let record = NewRecord::new(partition, Bytes::from_static(b"record"));
         log.append(vec![record; count]).expect("is taken").wait().expect("is durable");
     }
 
@@ -271,8 +299,9 @@ mod tests {
         assert_eq!(turns, [(2, 10), (0, 10), (1, 1), (2, 10), (2, 10)]);
         assert_eq!(reader.offsets(), sources.ends());
         let mut reader = sources.reader(&[0, 5, 0, 0, 0, 0]).expect("opens");
-        assert_eq!(reader.read_source(1, 9, &mut records).expect("reads"), 4);
-        assert_eq!(reader.read_source(5, 1, &mut records).expect("reads"), 1);
+        assert_eq!((reader.read_source(1, 9, &mut records).expect("reads"), records.len()), (9, 4));
+        assert_eq!((reader.read_source(5, 1, &mut records).expect("reads"), records.len()), (1, 5));
+        assert_eq!((reader.read_source(5, 9, &mut records).expect("reads"), records.len()), (1, 5), "it ends there");
         assert_eq!(reader.offsets(), [0, 9, 0, 0, 0, 1]);
     }
 
@@ -285,8 +314,12 @@ mod tests {
             let since = std::time::Instant::now();
             std::thread::scope(|threads| {
                 threads.spawn(|| append(log, 0, 1));
-                while sources.ends().iter().zip(seen).all(|(end, seen)| *end <= seen) {
-                    sources.wait_past(&seen, patience);
+                loop {
+                    let rung = sources.rung();
+                    if sources.ends().iter().zip(seen).any(|(end, seen)| *end > seen) {
+                        break;
+                    }
+                    sources.wait(rung, patience);
                 }
             });
             assert!(since.elapsed() < patience);

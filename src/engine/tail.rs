@@ -8,9 +8,9 @@ use super::EngineError;
 use super::bindings::{Body, Counting, Entry, Incarnation};
 use super::control::Control;
 use super::workers::{Lanes, Work};
-use crate::log::{Log, Reader, Record};
+use crate::log::{Bell, Log, Reader, Record};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often it looks whether the engine is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -33,14 +33,19 @@ impl Tail {
     pub(super) fn run(mut self) {
         let control = Arc::clone(&self.control);
         let _guard = control.guard("engine-bindings");
-        let mut entries = Vec::new();
+        let (mut entries, bell) = (Vec::new(), Arc::new(Bell::default()));
+        self.bindings.ring(&bell);
         while !control.stopping() {
+            let rung = bell.rung();
             let step = self.reader.read(ENTRIES, BYTES, &mut entries).map_err(EngineError::from);
-            if let Err(error) = step.and_then(|_| self.take(&mut entries)) {
-                control.fail(error);
-                return;
+            match step.and_then(|count| self.take(&mut entries).map(|()| count)) {
+                Ok(0) => bell.wait(rung, LOOK),
+                Ok(_) => {}
+                Err(error) => {
+                    control.fail(error);
+                    return;
+                }
             }
-            wait_past(&*self.bindings, self.reader.offsets(), LOOK, &control);
         }
     }
 
@@ -63,16 +68,6 @@ impl Tail {
             self.lanes.all(&Work::Commit(counted.into()))?;
         }
         fenced
-    }
-}
-
-/// Waits for records past `seen`, for the time given at most. A log that was closed answers at once: that is waited out.
-pub(super) fn wait_past(log: &dyn Log, seen: &[u64], at_most: Duration, control: &Control) {
-    let since = Instant::now();
-    let ends = log.wait_past(seen, at_most);
-    let left = at_most.saturating_sub(since.elapsed());
-    if left > at_most / 2 && ends.iter().zip(seen).all(|(end, seen)| end <= seen) {
-        control.pause(left);
     }
 }
 

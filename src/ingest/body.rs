@@ -10,6 +10,7 @@
 
 use super::refusal::Refusal;
 use super::room::{Room, Share};
+use crate::decode::compression::Encoding;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -19,8 +20,6 @@ use std::io::Read;
 use std::time::Duration;
 use weir_schemas::limits::Limits;
 
-/// The window that a zstd body may ask for, as a power of two: 8 MiB, what RFC 8878 asks every decoder to support.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The first size of a buffer.
 const BUFFER_MIN: usize = 4 << 10;
 
@@ -33,13 +32,6 @@ pub(super) struct Received {
     pub(super) wire_bytes: usize,
     /// Its share of the room: held for as long as the bytes are.
     _share: Share,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Identity,
-    Gzip,
-    Zstd,
 }
 
 /// Reads the body of a request.
@@ -55,8 +47,8 @@ pub(super) async fn read(
     let wire = gather(&mut body, limits, room, at_most).await?;
     let wire_bytes = wire.bytes.len();
     let buffer = match encoding {
-        Encoding::Identity => wire,
-        Encoding::Gzip | Encoding::Zstd => match small(&wire.bytes, encoding, limits, room)? {
+        None => wire,
+        Some(encoding) => match small(&wire.bytes, encoding, limits, room)? {
             Some(buffer) => buffer,
             None => {
                 let (limits, room) = (limits.clone(), room.clone());
@@ -67,15 +59,9 @@ pub(super) async fn read(
     Ok(Received { bytes: Bytes::from(buffer.bytes), wire_bytes, _share: buffer.share })
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
-    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
-    let value = value.to_str().unwrap_or("(not text)").trim().to_ascii_lowercase();
-    match value.as_str() {
-        "" | "identity" => Ok(Encoding::Identity),
-        "gzip" | "x-gzip" => Ok(Encoding::Gzip),
-        "zstd" => Ok(Encoding::Zstd),
-        _ => Err(Refusal::Encoding(value)),
-    }
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+    Encoding::named(value.to_str().unwrap_or("(not text)")).map_err(Refusal::Encoding)
 }
 
 fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
@@ -125,18 +111,9 @@ fn small(wire: &[u8], encoding: Encoding, limits: &Limits, room: &Room) -> Resul
 }
 
 fn decompress(wire: &[u8], encoding: Encoding, limits: &Limits, room: &Room) -> Result<Buffer, Refusal> {
-    let (name, decoder): (&str, Box<dyn Read + '_>) = match encoding {
-        Encoding::Gzip => ("gzip", Box::new(flate2::read::MultiGzDecoder::new(wire))),
-        Encoding::Zstd | Encoding::Identity => ("zstd", Box::new(zstd_decoder(wire)?)),
-    };
-    expand(decoder, name, limits, room)
-}
-
-fn zstd_decoder(wire: &[u8]) -> Result<impl Read, Refusal> {
-    let broken = |error: std::io::Error| Refusal::Compression { encoding: "zstd", reason: error.to_string() };
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(wire).map_err(broken)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
-    Ok(decoder)
+    let name = encoding.as_str();
+    let broken = |error: std::io::Error| Refusal::Compression { encoding: name, reason: error.to_string() };
+    expand(encoding.reader(wire).map_err(broken)?, name, limits, room)
 }
 
 fn expand(

@@ -55,14 +55,18 @@ pub(super) fn plan(body: &Bytes, limits: &Limits, log: &dyn Log) -> Result<Plan,
             let (offset, bytes) = (item.offset, item.bytes.len());
             return Err(Refusal::ItemTooLarge { index, offset, bytes, limit: limits.record });
         }
-        let partition = match decode_event(item.bytes, limits) {
-            Ok(event) => log.partition_of(event.stream_id.as_bytes()),
+        let payload = body.slice_ref(item.bytes);
+        let record = match decode_event(item.bytes, limits) {
+            Ok(event) => of_stream(log, event.stream_id.as_bytes(), payload),
             Err(error) => {
                 plan.reject(index, item.offset, error);
-                log.partition_of(&key_of_bad(item.bytes))
+                match stream_of_bad(item.bytes) {
+                    Some(stream) => of_stream(log, stream.as_bytes(), payload),
+                    None => NewRecord::new(log.partition_of(item.bytes), payload),
+                }
             }
         };
-        plan.records.push(NewRecord { partition, payload: body.slice_ref(item.bytes) });
+        plan.records.push(record);
     }
     Ok(plan)
 }
@@ -77,17 +81,19 @@ impl Plan {
     }
 }
 
-/// The stream that a bad item names, else its bytes.
-fn key_of_bad(bytes: &[u8]) -> Vec<u8> {
+/// A record of a stream: in its partition, under its name.
+fn of_stream(log: &dyn Log, stream: &[u8], payload: Bytes) -> NewRecord {
+    NewRecord::new(log.partition_of(stream), payload).with_key(stream.to_vec())
+}
+
+/// The stream that a bad item names.
+fn stream_of_bad(bytes: &[u8]) -> Option<Text<'_>> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(rename = "streamId", borrow)]
         stream_id: Text<'a>,
     }
-    match serde_json::from_slice::<Named<'_>>(bytes) {
-        Ok(named) => named.stream_id.as_bytes().to_vec(),
-        Err(_unnamed) => bytes.to_vec(),
-    }
+    serde_json::from_slice::<Named<'_>>(bytes).ok().map(|named| named.stream_id)
 }
 
 /// Positions of consecutive items at consecutive offsets of one partition.
@@ -135,8 +141,9 @@ mod tests {
 
     #[test]
     fn a_bad_item_stays_in_its_stream() {
-        assert_eq!(key_of_bad(br#"{"streamId":"s\u0031","version":"x"}"#), b"s1");
-        assert_eq!(key_of_bad(br#"{"streamId":7}"#), br#"{"streamId":7}"#);
-        assert_eq!(key_of_bad(b"{"), b"{");
+        let named = |bytes| stream_of_bad(bytes).map(|stream| stream.as_bytes().to_vec());
+        assert_eq!(named(br#"{"streamId":"s\u0031","version":"x"}"#), Some(b"s1".to_vec()));
+        assert_eq!(named(br#"{"streamId":7}"#), None);
+        assert_eq!(named(b"{"), None);
     }
 }

@@ -167,8 +167,9 @@ fn read(ingest: &Ingest, format: Option<Format>, bytes: &[u8], context: &Context
         let payload = serde_json::to_vec(event).expect("an event can be written as JSON");
         held += payload.len();
         share.grow_to(held)?;
-        let partition = ingest.log.partition_of(event.stream_id.as_bytes());
-        records.push(NewRecord { partition, payload: Bytes::from(payload) });
+        let stream = event.stream_id.as_bytes();
+        let record = NewRecord::new(ingest.log.partition_of(stream), Bytes::from(payload));
+        records.push(record.with_key(stream.to_vec()));
     }
     let cases = events.iter().filter(|event| event.event_type == EventType::TestCaseCompleted).count();
     Ok(Read { format, records, cases, coverage, issues, share })

@@ -1,6 +1,7 @@
 //! The log: where everything enters, durable before it is acknowledged, replayable for ever after.
 //!
-//! Contract: a [`Log`] is one topic: partitions of records with ascending offsets, dense from 0 in the embedded log.
+//! Contract: a [`Log`] is one topic: partitions of records with ascending offsets, dense from 0 in the embedded log, with holes
+//! in Kafka. A record is bytes, and what else a producer put beside them where that changes what they mean ([`Envelope`]).
 //! [`Log::append`] takes records in and gives a [`Commit`] that resolves once they are durable, with their positions; what a
 //! reader sees is durable.
 //! The key → partition rule is a stable hash, so a stream lives in one partition, in order, for ever.
@@ -19,8 +20,11 @@ pub mod kafka;
 pub use bell::Bell;
 
 use bytes::Bytes;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// A record to append.
@@ -30,6 +34,22 @@ pub struct NewRecord {
     pub partition: u32,
     /// The bytes, at most the log's record limit.
     pub payload: Bytes,
+    /// The key that other readers of the topic see, where a log has keys; empty: none.
+    pub key: Bytes,
+}
+
+impl NewRecord {
+    /// One without a key.
+    #[must_use]
+    pub fn new(partition: u32, payload: Bytes) -> NewRecord {
+        NewRecord { partition, payload, key: Bytes::new() }
+    }
+
+    /// With a key.
+    #[must_use]
+    pub fn with_key(self, key: impl Into<Bytes>) -> NewRecord {
+        NewRecord { key: key.into(), ..self }
+    }
 }
 
 /// A record as read.
@@ -43,6 +63,39 @@ pub struct Record {
     pub appended_at: u64,
     /// The bytes.
     pub payload: Bytes,
+    /// What stands beside them; none where the bytes alone are what was meant, as of all that Weir writes.
+    pub envelope: Option<Arc<Envelope>>,
+}
+
+/// What stands beside a record's bytes and changes what they mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Whether there are no bytes, which is not the same as zero bytes.
+    pub tombstone: bool,
+    /// The key, if there is one.
+    pub key: Option<Bytes>,
+    /// Headers, in the order in which they stand.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+impl Envelope {
+    /// The value of the last header of a name, whatever its case; as in Kafka, where the last one counts.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let found = self.headers.iter().rev().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| &value[..])
+    }
+
+    /// Calls with everything that it says, so that two that differ say something else.
+    pub fn parts(&self, mut call: impl FnMut(&[u8])) {
+        call(&[u8::from(self.tombstone), u8::from(self.key.is_some())]);
+        call(self.key.as_deref().unwrap_or_default());
+        call(&(self.headers.len() as u64).to_le_bytes());
+        for (name, value) in &self.headers {
+            call(name.as_bytes());
+            call(value);
+        }
+    }
 }
 
 /// Where an appended record stands.
@@ -79,6 +132,34 @@ impl Commit {
     /// As [`Commit::positions`].
     pub fn wait(self) -> Result<Vec<Position>, AppendError> {
         self.0.blocking_recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// The same, for the time given at most; `None`: not yet.
+    ///
+    /// # Errors
+    /// As [`Commit::positions`].
+    pub fn wait_at_most(&mut self, at_most: Duration) -> Option<Result<Vec<Position>, AppendError>> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let (mut cx, until) = (Context::from_waker(&waker), Instant::now() + at_most);
+        loop {
+            if let Poll::Ready(outcome) = Pin::new(&mut self.0).poll(&mut cx) {
+                return Some(outcome.unwrap_or(Err(AppendError::Closed)));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// Wakes a thread that waits for a commit.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -138,20 +219,21 @@ fn payload_bytes(records: &[NewRecord], partitions: u32, limit: usize) -> Result
 
 /// Reads a log's records, each partition in order.
 pub trait Reader: Send {
-    /// Appends up to `records_max` durable records (and about `bytes_max` bytes) to `out`; returns how many. 0: the end
-    /// for the moment. Partitions take turns, so none starves.
+    /// Appends up to `records_max` durable records (and about `bytes_max` bytes) to `out`; returns how many. 0: nothing for
+    /// the moment, whether at the end or not; what comes rings the log's bells. Partitions take turns, so none starves.
     ///
     /// # Errors
     /// Damage, or records dropped by retention under the reader.
     fn read(&mut self, records_max: usize, bytes_max: usize, out: &mut Vec<Record>) -> Result<usize, LogError>;
 
-    /// Like [`Reader::read`], of one partition only, up to but without offset `end`: how a binding is replayed.
+    /// Like [`Reader::read`], of one partition only, up to but without offset `end`: how a binding is replayed. Waits for what
+    /// is on its way, so when the offset has not reached `end` the partition ends there.
     ///
     /// # Errors
     /// As [`Reader::read`].
     fn read_partition(&mut self, partition: u32, end: u64, out: &mut Vec<Record>) -> Result<usize, LogError>;
 
-    /// The next offset of each partition.
+    /// The next offset of each partition: past what was read, and past what is no record.
     fn offsets(&self) -> &[u64];
 }
 
@@ -181,6 +263,28 @@ pub enum AppendError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+}
+
+/// How a topic has changed under who reads it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Change {
+    /// There is another topic of its name.
+    #[error(
+        "was deleted and made again: nothing more of it is read, since its offsets mean other records now; to begin anew with it, \
+         name another topic of bindings"
+    )]
+    Recreated,
+    /// There is none of its name any more.
+    #[error("was deleted: nothing more of it is read")]
+    Deleted,
+    /// It has more partitions.
+    #[error("has {now} partitions now, it had {before}: the next start reads all of them, so start again")]
+    Partitions {
+        /// How many it had.
+        before: u32,
+        /// How many it has.
+        now: u32,
+    },
 }
 
 /// Why a log cannot be opened or read.
@@ -238,6 +342,14 @@ pub enum LogError {
         topic: String,
         /// Kafka's word for it.
         reason: String,
+    },
+    /// The topic is not what it was when it was opened.
+    #[error("the Kafka topic {topic} {change}")]
+    Changed {
+        /// Which.
+        topic: String,
+        /// How.
+        change: Change,
     },
     /// A property of the Kafka client that may not be set.
     #[error(transparent)]

@@ -4,11 +4,10 @@
 //! a verdict gets it. When the engine fails it triggers that token by itself, and the whole server ends with it.
 
 use super::ServeError;
-use super::storage::{Storage, TOPICS};
+use super::storage::{self, Storage};
 use crate::config::Config;
-use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Logs};
+use crate::engine::{self, EngineConfig, EngineHandle, FrameSink};
 use crate::hub::Hub;
-use crate::log::Log;
 use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -26,7 +25,7 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts it; recovery goes on behind. When it ends by itself it triggers `server`.
     pub(super) fn start(
-        config: &Config,
+        (config, accepted_losses): (&Config, &[String]),
         storage: &Storage,
         hub: Hub,
         status: Status,
@@ -35,12 +34,8 @@ impl Engine {
     ) -> Result<Engine, ServeError> {
         let shutdown = Shutdown::default();
         let handle = engine::start(
-            engine_config(config),
-            Logs {
-                events: vec![Arc::clone(&storage.events) as Arc<dyn Log>],
-                control: Arc::clone(&storage.control) as Arc<dyn Log>,
-                bindings: Arc::clone(&storage.bindings) as Arc<dyn Log>,
-            },
+            engine_config(config, accepted_losses),
+            storage.logs.clone(),
             Arc::new(HubSink(hub)),
             status,
             asked,
@@ -61,13 +56,14 @@ impl Engine {
     }
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+fn engine_config(config: &Config, accepted_losses: &[String]) -> EngineConfig {
     EngineConfig {
         workers: config.engine.workers,
         tick_min: config.engine.tick_min.duration(),
         tick_max: config.engine.tick_max.duration(),
-        dataflow: config.dataflow(&TOPICS),
+        dataflow: config.dataflow(&storage::topics(config)),
         limits: config.limits.limits(),
+        accepted_losses: accepted_losses.to_vec(),
         ..EngineConfig::default()
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::EngineError;
 use crate::exit::{Exit, Failure};
 use crate::gateway::auth::{OpenToTheWorld, TokensError};
-use crate::log::LogError;
+use crate::log::{Change, LogError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +35,23 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The file of properties of the Kafka client cannot be read.
+    #[error("cannot read the Kafka properties {}", path.display())]
+    Properties {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A line of it says nothing.
+    #[error("the Kafka properties {}: line {line} is not name=value", path.display())]
+    NoProperty {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
     /// A log cannot be opened or read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -60,7 +77,10 @@ impl ServeError {
         match self {
             ServeError::Listen { source, .. } => (Exit::Environment, Some(listen_remedy(source))),
             // Their messages say what to do.
-            ServeError::Open(_) | ServeError::Tokens(_) => (Exit::Usage, None),
+            ServeError::Open(_) | ServeError::Tokens(_) | ServeError::NoProperty { .. } => (Exit::Usage, None),
+            ServeError::Properties { .. } => {
+                (Exit::Usage, Some("make it readable for this user, or set kafka.properties_file to another"))
+            }
             ServeError::Folder { source, .. } => (Exit::Environment, Some(folder_remedy(source))),
             ServeError::Log(error) => log_verdict(error),
             ServeError::Engine(error) => engine_verdict(error),
@@ -105,10 +125,12 @@ fn log_verdict(error: &LogError) -> (Exit, Option<&'static str>) {
         LogError::OutOfRange { .. } => (Exit::Data, Some("restore the folder from a backup")),
         LogError::Kafka { .. } => (
             Exit::Environment,
-            Some("see that the brokers run and can be reached from here, and that the topic is there"),
+            Some("see that the brokers run and can be reached from here, and that `weir topics create` was done"),
         ),
-        // Its message says what to do.
+        // Their messages say what to do.
         LogError::Property(_) => (Exit::Usage, None),
+        LogError::Changed { change: Change::Partitions { .. }, .. } => (Exit::Failed, None),
+        LogError::Changed { .. } => (Exit::Data, None),
     }
 }
 
@@ -120,7 +142,11 @@ fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
         | EngineError::Entry { .. }
         | EngineError::Backwards { .. } => (Exit::Data, Some("restore the folder from a backup")),
         // Their messages say what to do.
-        EngineError::Mismatch { .. } | EngineError::Unbound { .. } | EngineError::Digest { .. } => (Exit::Data, None),
+        EngineError::Mismatch { .. }
+        | EngineError::Unbound { .. }
+        | EngineError::Digest { .. }
+        | EngineError::AnotherTopic { .. }
+        | EngineError::Lost { .. } => (Exit::Data, None),
         EngineError::Fenced { .. } => (Exit::Environment, None),
         EngineError::Append(_)
         | EngineError::Workers { .. }

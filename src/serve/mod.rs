@@ -17,13 +17,13 @@ mod storage;
 
 pub use error::ServeError;
 pub use signals::{end_on_panic, end_on_signals};
+pub use storage::kafka_properties;
 pub use storage::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
 
 use crate::config::Config;
 use crate::gateway::auth::{Auth, check_listen};
 use crate::gateway::{self, Gateway, page};
 use crate::hub::{self, Hub};
-use crate::log::Log;
 use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::{Phase, Status};
@@ -67,6 +67,16 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// What keeps it from starting.
 pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -> Result<Server, ServeError> {
+    start_after(config, &[], listener, shutdown).await
+}
+
+/// The same, on a log that has lost records, each loss by its name ([`crate::engine::Loss::name`]).
+async fn start_after(
+    config: &Config,
+    accepted_losses: &[String],
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<Server, ServeError> {
     let address =
         listener.local_addr().map_err(|source| ServeError::Listen { address: config.server.listen, source })?;
     let auth = match &config.auth.tokens_file {
@@ -77,12 +87,12 @@ pub async fn start(config: &Config, listener: TcpListener, shutdown: Shutdown) -
     upkeep(shutdown.clone());
     let status = Status::default();
     let storage = open_storage(config, &status).await?;
-    storage.watch_disk(status.clone(), shutdown.clone());
-    storage.retain(status.clone(), shutdown.clone());
+    storage.look_after(&status, &shutdown);
     let (verdicts, questions) = (Arc::new(Verdicts::default()), Arc::new(Questions::default()));
     let hub = Hub::new(hub_config(config));
     let asked = (Arc::clone(&verdicts), Arc::clone(&questions));
-    let engine = Engine::start(config, &storage, hub.clone(), status.clone(), asked, shutdown.clone())?;
+    let engine =
+        Engine::start((config, accepted_losses), &storage, hub.clone(), status.clone(), asked, shutdown.clone())?;
     let origins = guard::origins(config, &auth);
     let gateway = Gateway::new(
         hub.clone(),
@@ -132,8 +142,8 @@ fn ingest_parts(
     shutdown: &Shutdown,
 ) -> ingest::Parts {
     ingest::Parts {
-        log: Arc::clone(&storage.events) as Arc<dyn Log>,
-        control: Arc::clone(&storage.control) as Arc<dyn Log>,
+        log: Arc::clone(storage.ingest()),
+        control: Arc::clone(&storage.logs.control),
         hub,
         status: status.clone(),
         verdicts,
@@ -173,14 +183,14 @@ impl Server {
     }
 }
 
-/// Serves until SIGINT or SIGTERM; a second one ends the process at once.
+/// Serves until SIGINT or SIGTERM, after these losses of the log; a second one ends the process at once.
 ///
 /// # Errors
 /// As [`start`] and [`Server::ended`].
-pub async fn until_signal(config: &Config) -> Result<(), ServeError> {
+pub async fn until_signal(config: &Config, accepted_losses: &[String]) -> Result<(), ServeError> {
     let shutdown = Shutdown::default();
     end_on_signals(shutdown.clone())?;
-    let server = start(config, listen(config.server.listen)?, shutdown).await?;
+    let server = start_after(config, accepted_losses, listen(config.server.listen)?, shutdown).await?;
     tracing::info!("listening on http://{}", server.address);
     server.ended().await
 }

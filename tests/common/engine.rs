@@ -16,7 +16,7 @@ use weir::decode::event::decode_event;
 use weir::engine::{self, Body, Counting, EngineConfig, EngineError, EngineHandle, Entry, FrameSink};
 use weir::engine::{SystemTimeSource, TimeSource};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
-use weir::log::{Log, NewRecord, Position};
+use weir::log::{Log, NewRecord, Position, Record};
 use weir::serve::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
 use weir::shutdown::Shutdown;
 use weir::simulation::{Fleet, FleetConfig};
@@ -240,7 +240,7 @@ impl Logs {
         let (project, said_by) = (project.to_owned(), String::new());
         let record = ControlRecord { project, id: id.to_owned(), change, said_at: 0, said_by };
         let payload = Bytes::from(serde_json::to_vec(&record).unwrap());
-        self.control.append(vec![NewRecord { partition: 0, payload }]).unwrap().wait().unwrap()[0]
+        self.control.append(vec![NewRecord::new(0, payload)]).unwrap().wait().unwrap()[0]
     }
 
     /// The ids of what was said last and not taken back, in order.
@@ -259,55 +259,86 @@ impl Logs {
         held.into_iter().collect()
     }
 
+    /// Puts another bindings log in the place of a folder's, which says the same but not of which logs it speaks: so that only
+    /// what stands in those tells that they were changed.
+    pub(crate) fn forget_identities(folder: &Path) {
+        let open = || Logs::open(folder).bindings;
+        let entries = whole(&*open());
+        std::fs::remove_dir_all(folder.join(BINDINGS_TOPIC)).unwrap();
+        let forgotten = entries.into_iter().map(|record| {
+            let Entry { incarnation, body } = Entry::decode(&record.payload).unwrap();
+            let body = if let Body::Start { .. } = body { Body::Start { topics: Vec::new() } } else { body };
+            NewRecord::new(0, Entry { incarnation, body }.encode().into())
+        });
+        open().append(forgotten.collect()).unwrap().wait().unwrap();
+    }
+
     /// The versions of each stream of a project, in the order in which they stand in the log.
     pub(crate) fn versions(&self, project: &str) -> BTreeMap<String, Vec<u64>> {
-        let mut reader = self.events.reader(&[0; 4]).unwrap();
-        let (mut records, mut streams) = (Vec::new(), BTreeMap::<String, Vec<u64>>::new());
-        while reader.read(10_000, usize::MAX, &mut records).unwrap() > 0 {
-            for record in records.drain(..) {
-                let event = decode_event(&record.payload, &Limits::default()).unwrap();
-                if &*event.metadata.project == project {
-                    streams.entry(event.stream_id.to_string()).or_default().push(event.version);
-                }
-            }
-        }
-        streams
+        versions(&*self.events, project)
     }
 
     /// How many tests of a project came, by the bindings, when their last window of the live metrics was over: that of an hour,
     /// in panes of a minute.
     pub(crate) fn late(&self, project: &str) -> i64 {
-        let (mut bindings, mut events) = (self.bindings.reader(&[0]).unwrap(), self.events.reader(&[0; 4]).unwrap());
-        let (mut entries, mut records) = (Vec::new(), Vec::new());
-        while bindings.read(10_000, usize::MAX, &mut entries).unwrap() > 0 {}
-        let (mut counting, mut seen, mut late) = (Counting::default(), BTreeSet::new(), 0);
-        for entry in entries.iter().map(|entry| Entry::decode(&entry.payload).unwrap()) {
-            let counts = counting.counts(&entry);
-            let Body::Binding(binding) = entry.body else { continue };
-            for part in binding.parts.iter().filter(|part| counts && part.topic == 0) {
-                events.read_partition(part.partition, part.next_offset, &mut records).unwrap();
-                for record in records.drain(..) {
-                    let event = decode_event(&record.payload, &Limits::default()).unwrap();
-                    let of = (event.stream_id.to_string(), event.version);
-                    if &*event.metadata.project == project && seen.insert(of) {
-                        let left = (event.timestamp.0.min(binding.tick) / 60_000 + 1) * 60_000 + 3_600_000;
-                        late += i64::from(left <= binding.tick);
-                    }
-                }
-            }
-        }
-        late
+        late(&*self.events, &*self.bindings, project)
     }
 
     /// Appends events and waits until they are durable.
     pub(crate) fn append<'e>(&self, events: impl IntoIterator<Item = &'e TestEvent<'e>>) -> Vec<Position> {
-        let records = events.into_iter().map(|event| NewRecord {
-            partition: self.events.partition_of(event.stream_id.as_bytes()),
-            payload: Bytes::from(serde_json::to_vec(event).unwrap()),
+        let records = events.into_iter().map(|event| {
+            NewRecord::new(
+                self.events.partition_of(event.stream_id.as_bytes()),
+                Bytes::from(serde_json::to_vec(event).unwrap()),
+            )
         });
         let records: Vec<_> = records.collect();
         if records.is_empty() { Vec::new() } else { self.events.append(records).unwrap().wait().unwrap() }
     }
+}
+
+/// The versions of each stream of a project, in the order in which they stand in a log.
+pub(crate) fn versions(events: &dyn Log, project: &str) -> BTreeMap<String, Vec<u64>> {
+    let mut streams = BTreeMap::<String, Vec<u64>>::new();
+    for record in whole(events) {
+        let event = decode_event(&record.payload, &Limits::default()).unwrap();
+        if &*event.metadata.project == project {
+            streams.entry(event.stream_id.to_string()).or_default().push(event.version);
+        }
+    }
+    streams
+}
+
+/// All records of a log, partition by partition.
+pub(crate) fn whole(log: &dyn Log) -> Vec<Record> {
+    let (mut reader, mut records) = (log.reader(&log.starts()).unwrap(), Vec::new());
+    for (partition, end) in (0..).zip(log.ends()) {
+        reader.read_partition(partition, end, &mut records).unwrap();
+    }
+    records
+}
+
+/// See [`Logs::late`].
+pub(crate) fn late(events: &dyn Log, bindings: &dyn Log, project: &str) -> i64 {
+    let mut events = events.reader(&events.starts()).unwrap();
+    let (entries, mut records) = (whole(bindings), Vec::new());
+    let (mut counting, mut seen, mut late) = (Counting::default(), BTreeSet::new(), 0);
+    for entry in entries.iter().map(|entry| Entry::decode(&entry.payload).unwrap()) {
+        let counts = counting.counts(&entry);
+        let Body::Binding(binding) = entry.body else { continue };
+        for part in binding.parts.iter().filter(|part| counts && part.topic == 0) {
+            events.read_partition(part.partition, part.next_offset, &mut records).unwrap();
+            for record in records.drain(..) {
+                let event = decode_event(&record.payload, &Limits::default()).unwrap();
+                let of = (event.stream_id.to_string(), event.version);
+                if &*event.metadata.project == project && seen.insert(of) {
+                    let left = (event.timestamp.0.min(binding.tick) / 60_000 + 1) * 60_000 + 3_600_000;
+                    late += i64::from(left <= binding.tick);
+                }
+            }
+        }
+    }
+    late
 }
 
 /// A copy of a folder of logs that nobody has open.

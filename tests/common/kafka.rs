@@ -1,8 +1,10 @@
 //! A real Kafka broker of a test's own: one node, its data in a temporary folder, ended with its owner.
+#![allow(dead_code, reason = "helpers of tests: each test file uses its part")]
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -110,6 +112,11 @@ impl Broker {
         &self.address
     }
 
+    /// The properties of a client of it.
+    pub(crate) fn properties(&self) -> BTreeMap<String, String> {
+        properties(&self.address)
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", &self.address).create().expect("a client")
     }
@@ -134,6 +141,11 @@ impl Broker {
         let gone = wait(self.admin().delete_records(&offsets, &AdminOptions::new())).expect("answered");
         assert_eq!(gone.elements()[0].error(), Ok(()));
     }
+}
+
+/// The properties of a client of the broker there.
+pub(crate) fn properties(address: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("bootstrap.servers".to_owned(), address.to_owned())])
 }
 
 impl Drop for Broker {

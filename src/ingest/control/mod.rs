@@ -190,7 +190,7 @@ async fn say(ingest: &Ingest, record: ControlRecord, asked: Asked) -> Result<Res
     let said_by = asked.sender.map(|sender| sender.name.to_string()).unwrap_or_default();
     let record = ControlRecord { said_at, said_by, ..record };
     let payload = serde_json::to_vec(&record).expect("a control record can be written as JSON").into();
-    let positions = ingest.append(&*ingest.control, vec![NewRecord { partition: 0, payload }]).await?;
+    let positions = ingest.append(&*ingest.control, vec![NewRecord::new(0, payload)]).await?;
     observe::control(record.change.kind());
     let position = *positions.first().expect("one record was appended");
     let later = (StatusCode::ACCEPTED, Json(json!({ "id": record.id, "position": position }))).into_response();

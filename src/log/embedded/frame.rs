@@ -92,7 +92,7 @@ pub(super) fn decode(bytes: &Bytes, at: usize, salt: u32, expected: &mut [u64]) 
     }
     *next += 1;
     let Header { partition, offset, appended_at, .. } = header;
-    Ok(Record { partition, offset, appended_at, payload: bytes.slice(start..end) })
+    Ok(Record { partition, offset, appended_at, payload: bytes.slice(start..end), envelope: None })
 }
 
 /// The error for a bad record at byte `at` of a segment, of which `bytes` is what stands there.

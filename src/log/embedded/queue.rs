@@ -184,7 +184,7 @@ mod tests {
         (config.queue_bytes, config.queue_records) = (1_000, 10);
         let queue = Queue::new(&config);
         let push = |records: usize, bytes: usize| {
-            let record = NewRecord { partition: 0, payload: Bytes::new() };
+            let record = NewRecord::new(0, Bytes::new());
             queue.push(vec![record; records], bytes).map(drop)
         };
         push(1, 100).expect("fits");

@@ -304,7 +304,7 @@ mod tests {
         let config = EmbeddedConfig { retention_bytes: 1, ..config };
         let (log, _) = Embedded::open(config, &mut |_, _| {}).expect("opens");
         for _ in 0..4 {
-            let record = NewRecord { partition: 0, payload: Bytes::from_static(b"record") };
+            let record = NewRecord::new(0, Bytes::from_static(b"record"));
             log.append(vec![record]).expect("is taken").wait().expect("is durable");
         }
         let mut reader = SegmentReader::new(Arc::clone(&log.shared), &[1]).expect("has it");

@@ -5,6 +5,7 @@
 
 use super::{KafkaConfig, LogError};
 use rdkafka::ClientConfig;
+use std::collections::BTreeMap;
 
 /// A property that may not be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,21 @@ const REFUSED: &[(&str, &str)] = &[
     ("enable.partition.eof", "Weir needs to know where a partition ends"),
     ("isolation.level", "records of transactions that were aborted were never said"),
     ("check.crcs", "records are checked as they come"),
+    ("enable.gapless.guarantee", "a record that fails does not stop those of other senders"),
+    ("allow.auto.create.topics", "a topic that is made in passing has other settings than Weir needs"),
+    ("plugin.library.paths", "code of others does not run in Weir"),
 ];
+
+/// Whether a property may be set.
+///
+/// # Errors
+/// It would break exactness, or something that Weir decides.
+pub fn check_property(name: &str, value: &str) -> Result<(), PropertyError> {
+    match REFUSED.iter().find(|(refused, _)| *refused == name) {
+        Some((_, reason)) => Err(PropertyError { name: name.to_owned(), value: value.to_owned(), reason }),
+        None => Ok(()),
+    }
+}
 
 /// What others may set: for speed only.
 const USUAL: &[(&str, &str)] = &[
@@ -53,6 +68,7 @@ const USUAL_OF_CONSUMERS: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "100"),
     ("queued.min.messages", "200000"),
+    ("statistics.interval.ms", "5000"),
 ];
 const USUAL_OF_PRODUCERS: &[(&str, &str)] =
     &[("linger.ms", "2"), ("compression.type", "lz4"), ("message.timeout.ms", "30000")];
@@ -88,15 +104,23 @@ impl Properties {
     /// # Errors
     /// One that may not be set.
     pub(super) fn check(config: &KafkaConfig) -> Result<Properties, LogError> {
+        Properties::of(&config.properties, config.record_bytes_max)
+    }
+
+    /// # Errors
+    /// One that may not be set.
+    pub(super) fn of(properties: &BTreeMap<String, String>, record_bytes_max: usize) -> Result<Properties, LogError> {
         let mut common = ClientConfig::new();
-        for (name, value) in &config.properties {
-            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-                let refused = PropertyError { name: name.clone(), value: value.clone(), reason };
-                return Err(LogError::Property(refused));
-            }
+        for (name, value) in properties {
+            check_property(name, value)?;
             common.set(name, value);
         }
-        Ok(Properties { common, record_bytes_max: config.record_bytes_max })
+        Ok(Properties { common, record_bytes_max })
+    }
+
+    /// Of a client that only asks.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.with(&[], &[])
     }
 
     /// Of a consumer.
@@ -155,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_usual_gives_way_to_what_is_set() {
-        let mut config = KafkaConfig::new("127.0.0.1:1", "events");
+        let mut config = KafkaConfig::new("events", BTreeMap::new());
         config.properties.insert("linger.ms".to_owned(), "50".to_owned());
         let properties = Properties::check(&config).expect("may be set");
         let (producer, consumer) = (properties.producer(), properties.consumer());

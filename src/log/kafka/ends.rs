@@ -6,6 +6,7 @@
 //! # Cost
 //! Nobody asks but who opens a reader, and who waits by [`Ends::wait_past`], every [`FRESH`].
 
+use super::super::Change;
 use super::super::bell::Bells;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ struct Known {
     /// When the brokers were last asked.
     asked: Option<Instant>,
     closed: bool,
+    /// What the topic no longer is.
+    changed: Option<Change>,
 }
 
 impl Ends {
@@ -101,6 +104,25 @@ impl Ends {
         self.known().closed = true;
         self.moved.notify_all();
         self.bells.ring();
+    }
+
+    /// Waits for the close, for the time given at most; whether it has come.
+    pub(super) fn wait_closed(&self, at_most: Duration) -> bool {
+        let known = self.known();
+        let waited = self.moved.wait_timeout_while(known, at_most, |known| !known.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
+    /// The topic has changed: whoever reads it is to end.
+    pub(super) fn changed(&self, change: Change) {
+        self.known().changed.get_or_insert(change);
+        self.moved.notify_all();
+        self.bells.ring();
+    }
+
+    /// How the topic has changed.
+    pub(super) fn change(&self) -> Option<Change> {
+        self.known().changed.clone()
     }
 
     pub(super) fn closed(&self) -> bool {

@@ -8,26 +8,34 @@
 //! | file | what it owns |
 //! |---|---|
 //! | `client` | properties, and which of them nobody may set |
+//! | `envelope` | what stands beside a record's bytes and changes what they mean |
 //! | `ends` | what is known of where the partitions begin and end, and who is told |
 //! | `producer` | from `append` to acknowledged |
 //! | `reader` | reading by offset |
+//! | `watch` | whether the topic is still what it was |
+//! | `topics` | making topics, and asking how those are that are there |
+//! | `stats` | what clients measure of themselves |
 //! | `raw` | the calls of librdkafka that its Rust crate does not have: all unsafe code |
 //!
 //! # Invariants
 //! Records have offsets that ascend, with holes where transactions ended or a compaction took records away. Nothing is ever read
 //! from an offset that was not asked for: where one is not there any more the reader ends. A topic that was deleted and made
-//! again has another identity.
+//! again has another identity, and its readers end, as they do when it has more partitions than before.
 //!
 //! # Failure
 //! Brokers that are away are waited for. An append that was not acknowledged in `message.timeout.ms` fails, and may still stand.
 
 mod client;
 mod ends;
+mod envelope;
 mod producer;
 mod raw;
 mod reader;
+mod stats;
+pub mod topics;
+mod watch;
 
-pub use client::PropertyError;
+pub use client::{PropertyError, check_property};
 
 use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader, payload_bytes};
 use client::Properties;
@@ -55,12 +63,12 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// The defaults for a topic on brokers, `host:port` with commas between.
+    /// The defaults for a topic reached with these properties.
     #[must_use]
-    pub fn new(brokers: &str, topic: impl Into<String>) -> Self {
+    pub fn new(topic: impl Into<String>, properties: BTreeMap<String, String>) -> Self {
         KafkaConfig {
             topic: topic.into(),
-            properties: BTreeMap::from([("bootstrap.servers".to_owned(), brokers.to_owned())]),
+            properties,
             record_bytes_max: 16 << 20,
             queue_records: 200_000,
             queue_bytes: 64 << 20,
@@ -96,7 +104,9 @@ impl Kafka {
         let (identity, partitions) = (description.identity, description.partitions);
         let found = (0..partitions).map(|partition| producing.offsets(&config.topic, partition, config.patience));
         ends.begin(found.collect::<Result<_, _>>().map_err(|error| failed(&config.topic, "open", &error))?);
-        Ok(Kafka(Arc::new(Shared { config, properties, identity, partitions, ends, producing })))
+        let shared = Arc::new(Shared { config, properties, identity, partitions, ends, producing });
+        watch::start(&shared)?;
+        Ok(Kafka(shared))
     }
 }
 
@@ -109,11 +119,18 @@ impl Shared {
     fn ask(&self) {
         for partition in 0..self.partitions {
             // Brokers that do not answer are waited for by whoever asks again.
-            if let Ok((start, end)) = self.producing.offsets(&self.config.topic, partition, ANSWER) {
-                self.ends.learn(partition, start, end);
-            }
+            self.ask_of(partition);
         }
         self.ends.asked();
+    }
+
+    /// The same of one partition; whether its leader answered.
+    fn ask_of(&self, partition: u32) -> bool {
+        let answer = self.producing.offsets(&self.config.topic, partition, ANSWER);
+        if let Ok((start, end)) = &answer {
+            self.ends.learn(partition, *start, *end);
+        }
+        answer.is_ok()
     }
 }
 

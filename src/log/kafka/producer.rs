@@ -48,13 +48,26 @@ pub(super) struct Context {
     on_its_way: Arc<OnItsWay>,
 }
 
-impl ClientContext for Context {
+/// What a client says goes to Weir's log.
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         Said { level: level as i32, facility, message }.trace();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the Kafka producer goes on");
+        tracing::debug!(%error, reason, "the Kafka client goes on");
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
     }
 }
 
@@ -171,8 +184,9 @@ impl Producing {
         for (index, record) in records.iter().enumerate() {
             let delivery = Box::new(Delivery { batch: Arc::clone(&batch), index, bytes: record.payload.len() });
             let partition = record.partition.cast_signed();
-            let to: BaseRecord<'_, (), [u8], _> =
-                BaseRecord::with_opaque_to(&config.topic, delivery).partition(partition).payload(&record.payload[..]);
+            let to = BaseRecord::with_opaque_to(&config.topic, delivery).partition(partition);
+            let mut to: BaseRecord<'_, [u8], [u8], _> = to.payload(&record.payload[..]);
+            to.key = (!record.key.is_empty()).then_some(&record.key[..]);
             if let Err((error, refused)) = self.producer.send(to) {
                 self.refuse(&error, *refused.delivery_opaque);
             }

@@ -7,11 +7,13 @@
 #![allow(unsafe_code, reason = "the crate has no safe form of these")]
 
 use super::client::Said;
+use super::envelope;
+use bytes::Bytes;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 
 /// Something of librdkafka's that is ours to destroy.
@@ -73,8 +75,8 @@ impl Events {
         unsafe { Owned::new(sys::rd_kafka_queue_poll(self.0.pointer, 0), sys::rd_kafka_event_destroy) }
     }
 
-    /// Says what was said since it was last looked at in Weir's log.
-    pub(super) fn trace(&self) {
+    /// Says what was said since it was last looked at in Weir's log, and gives statistics to `statistics`.
+    pub(super) fn tell(&self, mut statistics: impl FnMut(&str)) {
         while let Some(event) = self.next() {
             // SAFETY: the event is alive, and its texts are while it is.
             unsafe {
@@ -88,6 +90,7 @@ impl Events {
                         let reason = text(sys::rd_kafka_event_error_string(event.pointer));
                         tracing::debug!(%reason, "the Kafka consumer goes on");
                     }
+                    sys::RD_KAFKA_EVENT_STATS => statistics(&text(sys::rd_kafka_event_stats(event.pointer))),
                     _ => {}
                 }
             }
@@ -107,8 +110,20 @@ unsafe fn text(text: *const c_char) -> String {
 
 /// What was fetched of a partition.
 pub(super) enum Fetched<'a> {
-    Record { partition: i32, offset: i64, appended_at: i64, payload: Option<&'a [u8]> },
-    Error { partition: i32, offset: i64, code: RDKafkaErrorCode },
+    Record {
+        partition: i32,
+        offset: i64,
+        appended_at: i64,
+        payload: Option<&'a [u8]>,
+        key: Option<&'a [u8]>,
+        /// Those that change what the record means.
+        headers: Vec<(String, Bytes)>,
+    },
+    Error {
+        partition: i32,
+        offset: i64,
+        code: RDKafkaErrorCode,
+    },
 }
 
 /// Gives to `each` at most as many as `room` has place for; waits for the first at most so long.
@@ -124,17 +139,52 @@ pub(super) fn take(queue: &Queue, room: &mut Room, timeout: Duration, mut each: 
         unsafe {
             let found = &**message;
             each(if found.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                let payload = (!found.payload.is_null())
-                    .then(|| std::slice::from_raw_parts(found.payload.cast::<u8>(), found.len));
+                let payload = bytes(found.payload, found.len);
+                let key = bytes(found.key, found.key_len);
+                let headers = headers(*message);
                 let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                 let appended_at = sys::rd_kafka_message_timestamp(*message, &raw mut kind);
-                Fetched::Record { partition: found.partition, offset: found.offset, appended_at, payload }
+                Fetched::Record { partition: found.partition, offset: found.offset, appended_at, payload, key, headers }
             } else {
                 Fetched::Error { partition: found.partition, offset: found.offset, code: found.err.into() }
             });
             sys::rd_kafka_message_destroy(*message);
         }
     }
+}
+
+/// # Safety
+/// Null, or so many bytes that live as long as is said.
+unsafe fn bytes<'a>(at: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: as above.
+    (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), len) })
+}
+
+/// The headers that change what a record means.
+///
+/// # Safety
+/// The message is alive.
+unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<(String, Bytes)> {
+    let (mut all, mut wanted) = (std::ptr::null_mut(), Vec::new());
+    // SAFETY: as above; names end with a zero, and both live as long as the message.
+    unsafe {
+        if sys::rd_kafka_message_headers(message, &raw mut all) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return wanted;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
+            let found = sys::rd_kafka_header_get_all(all, index, &raw mut name, &raw mut value, &raw mut len);
+            if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                break;
+            }
+            let name = CStr::from_ptr(name).to_bytes();
+            if let Some(name) = envelope::wanted(name) {
+                wanted.push((name, Bytes::copy_from_slice(bytes(value, len).unwrap_or_default())));
+            }
+        }
+    }
+    wanted
 }
 
 /// The first offset of a partition and the one after its last, as of the last answer that a consumer had; `None`: it had none.

@@ -14,9 +14,10 @@
 //! # Failure
 //! What is no longer there is an error. Brokers that are away are none: they are waited for, until the log is closed.
 
-use super::super::{LogError, Reader, Record};
+use super::super::{Change, LogError, Reader, Record};
+use super::envelope;
 use super::raw::{self, Events, Fetched, Queue, Room};
-use super::{Shared, failed};
+use super::{Shared, failed, stats, watch};
 use bytes::{Bytes, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -124,27 +125,33 @@ impl TopicReader {
 
     /// Takes what was fetched; waits for it at most so long.
     fn fetch(&mut self, timeout: Duration) -> Result<(), LogError> {
+        self.unchanged()?;
         let mut bytes = BytesMut::new();
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         raw::take(&self.queue, &mut self.room, timeout, |fetched| match fetched {
-            Fetched::Record { partition, offset, appended_at, payload } => {
+            Fetched::Record { partition, offset, appended_at, payload, key, headers } => {
                 let begin = bytes.len();
                 bytes.extend_from_slice(payload.unwrap_or_default());
-                found.push((partition, offset, Some((appended_at, begin..bytes.len()))));
+                let envelope = envelope::of(payload.is_none(), key, headers).map(Arc::new);
+                found.push((partition, offset, Some((appended_at, begin..bytes.len(), envelope))));
             }
             Fetched::Error { partition, offset, code: RDKafkaErrorCode::PartitionEOF } => {
                 found.push((partition, offset, None));
             }
             Fetched::Error { partition, code, .. } => problems.push((partition, code)),
         });
-        self.events.trace();
+        self.events.tell(|statistics| {
+            let topic = &self.shared.config.topic;
+            stats::fetches(topic, statistics);
+            stats::lag(topic, &self.offsets, &self.shared.ends.ends());
+        });
         let bytes: Bytes = bytes.freeze();
         for (partition, offset, record) in found {
             let (partition, offset) = (partition.cast_unsigned(), offset.cast_unsigned());
             self.waiting.push_back(match record {
-                Some((appended_at, at)) => {
+                Some((appended_at, at, envelope)) => {
                     let appended_at = u64::try_from(appended_at).unwrap_or(0);
-                    Came::Record(Record { partition, offset, appended_at, payload: bytes.slice(at) })
+                    Came::Record(Record { partition, offset, appended_at, payload: bytes.slice(at), envelope })
                 }
                 None => Came::End { partition, offset },
             });
@@ -163,21 +170,43 @@ impl TopicReader {
         let topic = &self.shared.config.topic;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                // An offset that is not there may be one of another topic.
+                if let Some(change) = watch::look(&self.shared) {
+                    self.shared.ends.changed(change);
+                    return self.unchanged();
+                }
                 self.shared.ask();
                 let partition = partition.cast_unsigned();
                 let (start, end) = self.shared.ends.of(partition);
                 Err(LogError::OutOfRange { partition, start, end, wanted: self.offsets[partition as usize] })
             }
-            Code::UnknownTopicOrPartition
-            | Code::UnknownTopic
-            | Code::UnknownPartition
-            | Code::TopicAuthorizationFailed => Err(failed(topic, "read", &code)),
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                self.shared.ends.changed(Change::Deleted);
+                self.unchanged()
+            }
+            Code::TopicAuthorizationFailed => Err(failed(topic, "read", &code)),
             // The client goes on by itself.
             code => {
                 tracing::warn!(topic, partition, %code, "Kafka cannot be read for the moment");
                 Ok(())
             }
         }
+    }
+
+    /// # Errors
+    /// The topic is no longer what it was.
+    fn unchanged(&self) -> Result<(), LogError> {
+        match self.shared.ends.change() {
+            Some(change) => Err(LogError::Changed { topic: self.shared.config.topic.clone(), change }),
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// Nobody is to wait for the brokers any more.
+    fn not_closed(&self) -> Result<(), LogError> {
+        let closed = self.shared.ends.closed();
+        if closed { Err(failed(&self.shared.config.topic, "read", &"the log was closed")) } else { Ok(()) }
     }
 
     /// Moves on by what came; gives it, if it is a record.
@@ -197,7 +226,7 @@ impl Drop for TopicReader {
         // What is left in the queue would keep the client from ending.
         drop(self.consumer.unassign());
         raw::take(&self.queue, &mut self.room, LOOK, |_| ());
-        self.events.trace();
+        self.events.tell(|_| ());
     }
 }
 
@@ -221,8 +250,8 @@ impl Reader for TopicReader {
 
     fn read_partition(&mut self, partition: u32, end: u64, out: &mut Vec<Record>) -> Result<usize, LogError> {
         let before = out.len();
-        if self.shared.ends.of(partition).1 < end {
-            self.shared.ask();
+        while self.shared.ends.of(partition).1 < end && !self.shared.ask_of(partition) {
+            self.not_closed()?;
         }
         let end = end.min(self.shared.ends.of(partition).1);
         if self.alone.is_some_and(|alone| alone != partition) {
@@ -230,9 +259,7 @@ impl Reader for TopicReader {
         }
         while self.offsets[partition as usize] < end {
             let Some(index) = self.waiting.iter().position(|came| came.partition() == partition) else {
-                if self.shared.ends.closed() {
-                    return Err(failed(&self.shared.config.topic, "read", &"the log was closed"));
-                }
+                self.not_closed()?;
                 if self.aside(partition) > ASIDE_BYTES {
                     self.assign(Some(partition))?;
                 }

@@ -1,12 +1,13 @@
-//! The logs of a server on local disk: opened, watched for a full disk, shortened by retention, closed.
+//! Logs on local disk: opened, watched for a full disk, shortened by retention, closed.
 //!
 //! Contract: below the data folder, `events` holds what came in, `control` the rules and incidents that people gave, and
 //! `bindings` what tick each record has. Bindings are kept longer than the events that they bind may be. An event that outlives
 //! even those, in a segment that nothing has filled since, is left out at the next start as if it were gone. What people said
 //! is kept for ever: it is little, and holds until they say otherwise. A folder from before there was any gets an empty log.
 
-use super::ServeError;
+use super::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, ServeError};
 use crate::config::Config;
+use crate::engine::Logs;
 use crate::log::embedded::{Embedded, EmbeddedConfig};
 use crate::log::{Log, LogError};
 use crate::shutdown::Shutdown;
@@ -15,15 +16,6 @@ use crate::task;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::MissedTickBehavior;
-
-/// The topic of what comes in.
-pub const EVENTS_TOPIC: &str = "weir.events";
-/// The topic of rules and incidents.
-pub const CONTROL_TOPIC: &str = "weir.control";
-/// The topics that the engine reads, by their number.
-pub const TOPICS: [&str; 2] = [EVENTS_TOPIC, CONTROL_TOPIC];
-/// The topic of ticks.
-pub const BINDINGS_TOPIC: &str = "weir.bindings";
 
 /// How often it is looked whether the disk is full.
 const DISK_INTERVAL: Duration = Duration::from_millis(250);
@@ -37,18 +29,18 @@ const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
 /// How often opening says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The logs.
+/// The logs in a data folder.
 #[derive(Clone)]
-pub(super) struct Storage {
-    pub(super) events: Arc<Embedded>,
-    pub(super) control: Arc<Embedded>,
-    pub(super) bindings: Arc<Embedded>,
+pub(super) struct Folder {
+    events: Arc<Embedded>,
+    control: Arc<Embedded>,
+    bindings: Arc<Embedded>,
 }
 
-impl Storage {
+impl Folder {
     /// Opens the logs, making them where they are not; blocks while their tails are verified. Anything that a person
     /// should know goes to the notices of `status`.
-    pub(super) fn open(config: &Config, status: &Status) -> Result<Storage, ServeError> {
+    pub(super) fn open(config: &Config, status: &Status) -> Result<Folder, ServeError> {
         let folder = &config.data.folder;
         std::fs::create_dir_all(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
         let retention_age = config.log.retention_age.duration();
@@ -72,27 +64,22 @@ impl Storage {
             retention_age: retention_age + BINDINGS_MARGIN,
             ..EmbeddedConfig::new(folder.join("bindings"), BINDINGS_TOPIC)
         };
-        Ok(Storage {
-            events: open(events, status)?,
-            control: open(control, status)?,
-            bindings: open(bindings, status)?,
-        })
+        Ok(Folder { events: open(events, status)?, control: open(control, status)?, bindings: open(bindings, status)? })
     }
 
-    /// Makes everything taken durable and takes no more.
-    pub(super) fn close(&self) {
-        self.events.close();
-        self.control.close();
-        self.bindings.close();
+    /// The logs as the engine takes them.
+    pub(super) fn logs(&self) -> Logs {
+        let log = |log: &Arc<Embedded>| Arc::clone(log) as Arc<dyn Log>;
+        Logs { events: vec![log(&self.events)], control: log(&self.control), bindings: log(&self.bindings) }
     }
 
     /// Tells `status` whether the disk under the logs is full, until `shutdown`; nobody else does.
     pub(super) fn watch_disk(&self, status: Status, shutdown: Shutdown) {
-        let storage = self.clone();
+        let folder = self.clone();
         task::spawn("disk", async move {
             let mut interval = tokio::time::interval(DISK_INTERVAL);
             while next(&mut interval, &shutdown).await {
-                let full = [&storage.events, &storage.control, &storage.bindings].iter().any(|log| log.disk_full());
+                let full = [&folder.events, &folder.control, &folder.bindings].iter().any(|log| log.disk_full());
                 if full != status.get().disk_full {
                     match full {
                         true => tracing::error!("the disk under the log is full: nothing is taken until space is free"),
@@ -106,15 +93,15 @@ impl Storage {
 
     /// Drops what age and size let go, until `shutdown`.
     pub(super) fn retain(&self, status: Status, shutdown: Shutdown) {
-        let storage = self.clone();
+        let folder = self.clone();
         task::spawn("retention", async move {
             let mut interval = tokio::time::interval(RETENTION_INTERVAL);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut bound = None;
             while next(&mut interval, &shutdown).await {
-                let Some(floor) = storage.floor(&mut bound, &status.get()) else { continue };
-                let storage = storage.clone();
-                let dropping = tokio::task::spawn_blocking(move || storage.drop_old(now_ms(), &floor));
+                let Some(floor) = folder.floor(&mut bound, &status.get()) else { continue };
+                let folder = folder.clone();
+                let dropping = tokio::task::spawn_blocking(move || folder.drop_old(now_ms(), &floor));
                 if let Err(error) = dropping.await {
                     tracing::debug!(%error, "retention was cut short");
                 }
@@ -195,7 +182,7 @@ mod tests {
 
     fn fill(log: &Embedded) {
         for _ in 0..8 {
-            let record = NewRecord { partition: 0, payload: Bytes::from_static(&[7; 2_000]) };
+            let record = NewRecord::new(0, Bytes::from_static(&[7; 2_000]));
             log.append(vec![record]).expect("is taken").wait().expect("is durable");
         }
     }
@@ -206,17 +193,17 @@ mod tests {
         let mut config = Config::default();
         config.data.folder = folder.path().to_owned();
         (config.log.segment_size, config.log.retention_age) = (Size::from_bytes(4_000), Period::from_days(1));
-        let storage = Storage::open(&config, &Status::default()).expect("opens");
+        let folder = Folder::open(&config, &Status::default()).expect("opens");
         let live = EngineStatus { phase: Phase::Live, ..EngineStatus::default() };
         let replaying = EngineStatus { phase: Phase::Recovering { replayed: 1, total: 2 }, ..live.clone() };
         let behind = EngineStatus { behind_ms: 31_000, ..live.clone() };
         let ahead = EngineStatus { clock: Clock { ahead_ms: 70_000, ..Clock::default() }, ..live.clone() };
         let mut earlier = None;
-        let mut look = |engine: &EngineStatus| storage.floor(&mut earlier, engine);
-        fill(&storage.events);
+        let mut look = |engine: &EngineStatus| folder.floor(&mut earlier, engine);
+        fill(&folder.events);
         assert_eq!(look(&replaying), None);
         assert_eq!(look(&live), None, "was not live at the look before");
-        fill(&storage.events);
+        fill(&folder.events);
         let floor = look(&live).expect("is live for an interval");
         assert_eq!(floor.events, [8, 0, 0, 0], "as of the look before");
         for engine in [&behind, &ahead] {
@@ -224,10 +211,10 @@ mod tests {
             assert!(look(&live).is_some(), "and goes on once that is over");
         }
         let day = 24 * 3_600 * 1_000;
-        storage.drop_old(now_ms() + day / 2, &floor);
-        assert_eq!(storage.events.starts()[0], 0, "is not old enough");
-        storage.drop_old(now_ms() + day + 1, &floor);
-        assert!((2..=8).contains(&storage.events.starts()[0]), "{:?}", storage.events.starts());
-        assert_eq!(storage.bindings.starts(), [0]);
+        folder.drop_old(now_ms() + day / 2, &floor);
+        assert_eq!(folder.events.starts()[0], 0, "is not old enough");
+        folder.drop_old(now_ms() + day + 1, &floor);
+        assert!((2..=8).contains(&folder.events.starts()[0]), "{:?}", folder.events.starts());
+        assert_eq!(folder.bindings.starts(), [0]);
     }
 }

@@ -1,0 +1,76 @@
+//! The topics that Weir needs, with what each should be like.
+
+use crate::config::Config;
+use crate::config::units::Period;
+use crate::log::kafka::topics::NewTopicOf;
+use std::collections::BTreeMap;
+
+/// What a topic is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Events, from producers and from HTTP.
+    Events,
+    /// Rules and incidents.
+    Control,
+    /// Which record belongs to which tick.
+    Bindings,
+}
+
+/// A topic that Weir needs.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) topic: NewTopicOf,
+    pub(super) role: Role,
+}
+
+/// What a person chooses of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Of a topic of events.
+    pub(super) partitions: u32,
+    pub(super) replicas: u32,
+}
+
+/// Records may be larger than the largest of Weir's by their header and that of their batch.
+pub(super) const OVERHEAD: u64 = 64 << 10;
+
+/// Bindings are kept so much longer than the events that they bind.
+const BINDINGS_MARGIN: Period = Period::from_days(3);
+
+/// How long the records of a topic must be kept; `None`: for ever.
+pub(super) fn retention(role: Role, config: &Config) -> Option<Period> {
+    let events = config.log.retention_age;
+    match role {
+        Role::Events => Some(events),
+        Role::Bindings => Some(Period::from_ms(events.ms() + BINDINGS_MARGIN.ms())),
+        Role::Control => None,
+    }
+}
+
+/// All of them.
+pub(super) fn all(config: &Config, shape: Shape) -> Vec<Wanted> {
+    let kafka = &config.kafka;
+    let events = kafka.events.iter().map(|name| (name, Role::Events));
+    let all = events.chain([(&kafka.control, Role::Control), (&kafka.bindings, Role::Bindings)]);
+    all.map(|(name, role)| wanted(name, role, config, shape)).collect()
+}
+
+fn wanted(name: &str, role: Role, config: &Config, shape: Shape) -> Wanted {
+    let kept = retention(role, config).map_or_else(|| "-1".to_owned(), |kept| kept.ms().to_string());
+    let mut settings = BTreeMap::from([
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", kept),
+        ("retention.bytes", "-1".to_owned()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+        ("min.insync.replicas", shape.replicas.min(2).to_string()),
+        ("max.message.bytes", (config.limits.record.bytes() + OVERHEAD).to_string()),
+        // Retention goes by it, and clocks of producers are anything.
+        ("message.timestamp.type", "LogAppendTime".to_owned()),
+    ]);
+    if role != Role::Events {
+        // A few records a second: so that old ones can leave by the day.
+        settings.insert("segment.ms", Period::from_days(1).ms().to_string());
+    }
+    let partitions = if role == Role::Events { shape.partitions } else { 1 };
+    Wanted { topic: NewTopicOf { name: name.to_owned(), partitions, replicas: shape.replicas, settings }, role }
+}
