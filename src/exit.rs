@@ -14,6 +14,17 @@ pub enum Exit {
     Environment = 3,
     /// The data is damaged or of a newer version.
     Data = 4,
+    /// Another server has taken over the log.
+    Replaced = 5,
+}
+
+impl Exit {
+    /// That of a server that ended with a code; none: killed by a signal.
+    #[must_use]
+    pub fn of_server(code: Option<i32>) -> Exit {
+        let known = [Exit::Usage, Exit::Environment, Exit::Data, Exit::Replaced];
+        known.into_iter().find(|exit| Some(*exit as i32) == code).unwrap_or(Exit::Failed)
+    }
 }
 
 /// The exit code of a process in which a thread panicked.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use weir::engine::{Binding, Body, Chain, EngineConfig, EngineError, Entry, Part};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
-use weir::log::{Log, NewRecord};
+use weir::log::{Log, NewRecord, Record};
 use weir::serve::CONTROL_TOPIC;
 use weir::verdicts::Verdict;
 use weir_schemas::control::{ControlChange, ControlKind, FlakyRule, MaskRule};

@@ -155,7 +155,7 @@ async fn a_server_that_was_replaced_while_it_stood_still_ends_and_shows_nothing_
     assert_eq!(released(next, 2).await, 201);
     first.signal("-CONT");
     let (code, said) = blocking(move || first.end()).await;
-    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(code, Some(5), "{said}");
     assert!(said.contains("another Weir has taken over this log"), "{said}");
     assert_eq!(released(next, 3).await, 201, "the second goes on");
     second.signal("-TERM");

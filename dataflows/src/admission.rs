@@ -4,8 +4,11 @@
 //! duplicate; the next version is accepted; a higher one is accepted and leaves a gap that a later arrival may fill; a
 //! version that is neither is a conflict (`events.md`, admission). What comes in unreadable passes through as refused.
 //!
+//! A stream should be in one partition, since nothing says what was first of what is in two. One that is seen in another than
+//! that of its first event is reported, once, by a refusal of kind `moved` at that event, which is judged like any other.
+//!
 //! # Invariants
-//! Every input leaves exactly once, as an event or as a refusal; what the events of a tick say about the lives of their runs
+//! Every input leaves exactly once, as an event or as a refusal, whatever is reported besides; what the events of a tick say about the lives of their runs
 //! leaves beside them, summed up ([`crate::notes`]). State of a stream: its last version, at most
 //! `stream_gaps` gap ranges, and event ids of this and the previous `event_id_memory`; it leaves at the first whole hour
 //! at or after its last event plus `stream_memory`.
@@ -49,6 +52,10 @@ enum Output {
 /// What is known of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct StreamState {
+    /// Topic and partition of its first event.
+    home: (u16, u32),
+    /// Whether it was reported to be in another one, too.
+    moved: bool,
     last: u64,
     /// Below `last`, ascending.
     gaps: Vec<Gap>,
@@ -69,11 +76,23 @@ struct Gap {
 }
 
 impl StreamState {
+    /// Whether an event there is the first outside of the stream's partition.
+    fn moves(&mut self, position: Position) -> bool {
+        let moves = !self.moved && self.home != home(position);
+        self.moved |= moves;
+        moves
+    }
+
     /// How many versions are missing before events of a run.
     fn missing(&self, run: Id) -> u64 {
         // Nearly always there are no gaps.
         self.gaps.iter().filter(|gap| gap.run == run).map(|gap| gap.end - gap.start + 1).sum()
     }
+}
+
+/// The partition in which something stands.
+fn home(position: Position) -> (u16, u32) {
+    (position.topic, position.partition)
 }
 
 /// Versions and gaps in memory, with the ids as sets.
@@ -151,6 +170,7 @@ struct Admission {
     stream_memory_ms: u64,
     event_id_memory_ms: u64,
     nothing: Text,
+    topics: Arc<[String]>,
     /// A tick's input with its positions, while it is put in order.
     ordered: Vec<(Position, Input)>,
     notes: Notes,
@@ -167,6 +187,7 @@ impl Admission {
             stream_memory_ms: config.stream_memory_ms,
             event_id_memory_ms: config.event_id_memory_ms.max(1),
             nothing: Text::from(""),
+            topics: config.topics.clone().into(),
             ordered: Vec::new(),
             notes: Notes::default(),
             torn: Vec::new(),
@@ -205,12 +226,16 @@ impl Admission {
         due.push(stream);
     }
 
-    fn event(&mut self, event: Arc<Event>, now: u64, wakes: &mut Vec<u64>) -> Input {
+    /// What becomes of an event, and what is reported of its stream.
+    fn event(&mut self, event: Arc<Event>, now: u64, wakes: &mut Vec<u64>) -> (Input, Option<Refusal>) {
         let mut known = true;
         let memory = self.streams.get_or_insert_with(event.stream(), || {
             known = false;
-            StreamMemory::default()
+            let versions = StreamState { home: home(event.position), ..StreamState::default() };
+            StreamMemory { versions, ..StreamMemory::default() }
         });
+        let home = memory.versions.home;
+        let moved = memory.versions.moves(event.position).then(|| moved(&event, home, &self.topics));
         memory.rotate(now / self.event_id_memory_ms);
         memory.versions.heard = now;
         let verdict = memory.judge(&event, self.gaps_max);
@@ -219,15 +244,26 @@ impl Admission {
             let end = self.stream_end(event.stream());
             self.schedule(event.stream(), now, end, wakes);
         }
-        match verdict {
+        let judged = match verdict {
             Ok(filled) => {
                 self.notes.add(&event, now, missing);
                 self.torn.extend(filled.filter(|run| *run != event.run()).map(|run| (event.stream(), run)));
                 Input::Event(event)
             }
             Err((kind, expected)) => Input::Refused(Arc::new(refusal(&event, kind, expected, &self.nothing))),
-        }
+        };
+        (judged, moved)
     }
+}
+
+/// The report of a stream that has its first event outside of its partition.
+fn moved(event: &Event, (topic, partition): (u16, u32), topics: &[String]) -> Refusal {
+    let topic = topics.get(usize::from(topic)).map_or("", String::as_str);
+    let message = format!(
+        "the stream is in partition {partition} of {topic}, too: which of its events came first is not known there; give its records \
+         one key, such as the stream's id"
+    );
+    Refusal { message: message.into(), ..refusal(event, RejectKind::Moved, None, &Text::from("")) }
 }
 
 fn refusal(event: &Event, kind: RejectKind, expected: Option<u64>, nothing: &Text) -> Refusal {
@@ -261,7 +297,7 @@ impl Machine for Admission {
     fn fresh(&self) -> Option<Self> {
         let Admission { gaps_max, stream_memory_ms, event_id_memory_ms, .. } = *self;
         let (streams, checks, ordered, notes, torn) = Default::default();
-        let nothing = Arc::clone(&self.nothing);
+        let (nothing, topics) = (Arc::clone(&self.nothing), Arc::clone(&self.topics));
         let memories = Admission {
             streams,
             checks,
@@ -269,6 +305,7 @@ impl Machine for Admission {
             stream_memory_ms,
             event_id_memory_ms,
             nothing,
+            topics,
             ordered,
             notes,
             torn,
@@ -284,11 +321,14 @@ impl Machine for Admission {
         // Stable: the input consists of sorted runs, one a reader.
         ordered.sort_by_key(|(position, _)| *position);
         for (_, input) in ordered.drain(..) {
-            let admitted = match input {
+            let (admitted, moved) = match input {
                 Input::Event(event) => self.event(event, step.now(), &mut wakes),
-                refused @ Input::Refused(_) => refused,
+                refused @ Input::Refused(_) => (refused, None),
             };
             step.emit(Output::Input(admitted), 1);
+            if let Some(moved) = moved {
+                step.emit(Output::Input(Input::Refused(Arc::new(moved))), 1);
+            }
         }
         self.notes.drain().for_each(|note| step.emit(Output::Note(Note::Said(note)), 1));
         let mut torn = std::mem::take(&mut self.torn);

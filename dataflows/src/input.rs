@@ -199,6 +199,8 @@ pub enum RejectKind {
     Duplicate,
     /// Of a run that has left, or before every window.
     Late,
+    /// Of a stream that is in another partition, too. It is a report: the event itself may count.
+    Moved,
 }
 
 impl RejectKind {
@@ -212,6 +214,7 @@ impl RejectKind {
             RejectKind::Conflict => "conflict",
             RejectKind::Duplicate => "duplicate",
             RejectKind::Late => "late",
+            RejectKind::Moved => "moved",
         }
     }
 

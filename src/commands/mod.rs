@@ -11,6 +11,7 @@ pub mod rule;
 mod say;
 pub mod send;
 pub mod serve;
+pub mod supervise;
 pub mod topics;
 pub mod watch;
 
@@ -44,6 +45,8 @@ pub struct LogArgs {
 enum Command {
     /// Run the server: take events, keep the numbers, serve the page
     Serve(serve::Args),
+    /// Run the server and start it again when it ends by itself
+    Supervise(supervise::Args),
     /// Show everything at work: a server and a simulated fleet that reports to it
     Demo(demo::Args),
     /// Give test results to a server
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     let result = match command {
         Command::Serve(args) => serve::run(args, &log),
+        Command::Supervise(args) => supervise::run(args, &log),
         Command::Demo(args) => demo::run(args, &log),
         Command::Send(args) => send::run(*args),
         Command::Watch(args) => watch::run(args),
@@ -115,6 +119,7 @@ Exit codes:
   2    the command line or the configuration is wrong
   3    cannot start here: a port or folder is taken, unreadable or read-only
   4    the data is damaged or from a newer version: it needs a person, a restart will not help
+  5    another server has taken over the log: this one has shown nothing since
   101  a part of the program broke (a bug): the supervisor should start it again";
 
 /// The runtime that a command's I/O runs on.

@@ -96,6 +96,8 @@ fn verdict(refused: Refused) -> Option<(u16, Position, Verdict)> {
     let topic = refused.position.topic;
     let position = Position { partition: refused.position.partition, offset: refused.position.offset };
     let verdict = match refused.kind {
+        // That says nothing of the record itself.
+        RejectKind::Moved => return None,
         RejectKind::Duplicate => Verdict::Duplicate,
         RejectKind::Conflict => Verdict::Conflict { expected: refused.expected? },
         kind => Verdict::Refused { kind: kind.as_str().to_owned(), reason: refused.message.to_string() },

@@ -147,7 +147,7 @@ fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
         | EngineError::Digest { .. }
         | EngineError::AnotherTopic { .. }
         | EngineError::Lost { .. } => (Exit::Data, None),
-        EngineError::Fenced { .. } => (Exit::Environment, None),
+        EngineError::Fenced { .. } => (Exit::Replaced, None),
         EngineError::Append(_)
         | EngineError::Workers { .. }
         | EngineError::WorkerEnded { .. }

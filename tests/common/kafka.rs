@@ -1,8 +1,10 @@
 //! A real Kafka broker of a test's own: one node, its data in a temporary folder, ended with its owner.
 #![allow(dead_code, reason = "helpers of tests: each test file uses its part")]
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder of Kafka's jars, fetched once.
 fn jars() -> &'static Path {
@@ -45,34 +51,86 @@ fn java(class: &str) -> Command {
     command
 }
 
+/// Runs it to its end.
+fn done(command: &mut Command) {
+    let ended = command.output().expect("runs");
+    let said = [ended.stdout, ended.stderr].concat();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Makes the keys of a broker with TLS; gives the properties that name them and the users.
+fn keys(folder: &Path) -> String {
+    let store = folder.join("broker.p12");
+    let keytool = |arguments: &[&str]| {
+        let mut command = Command::new("keytool");
+        command.args(arguments).args(["-alias", "broker", "-storepass", STORE, "-keystore"]).arg(&store);
+        done(command.stdin(Stdio::null()));
+    };
+    let names = ["-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,dns:localhost"];
+    keytool(&[&["-genkeypair", "-keyalg", "EC", "-storetype", "PKCS12", "-validity", "2"], &names[..]].concat());
+    let certificate = folder.join("ca.pem");
+    keytool(&["-exportcert", "-rfc", "-file", certificate.to_str().expect("is text")]);
+    let (listener, modules) = ("listener.name.sasl_ssl", "org.apache.kafka.common.security");
+    format!(
+        "ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password={STORE}\n\
+         {listener}.sasl.enabled.mechanisms=SCRAM-SHA-256,PLAIN\n\
+         {listener}.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;\n\
+         {listener}.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{}=\"{}\";\n",
+        store.display(),
+        USER.0,
+        USER.1
+    )
+}
+
 /// A broker, up or killed.
 pub(crate) struct Broker {
     folder: TempDir,
     address: String,
+    /// Where passwords are asked for, if it is so.
+    secured: Option<String>,
     child: Option<Child>,
 }
+
+/// The user of a broker that asks for passwords.
+pub(crate) const USER: (&str, &str) = ("weir", "a secret of tests");
+/// The password of its keys.
+const STORE: &str = "changeit";
 
 impl Broker {
     /// Starts one with an empty folder.
     pub(crate) fn start() -> Broker {
+        Broker::made(false)
+    }
+
+    /// One that besides has a listener with TLS and passwords, by SCRAM and plain.
+    pub(crate) fn secured() -> Broker {
+        Broker::made(true)
+    }
+
+    fn made(secured: bool) -> Broker {
         let folder = tempfile::tempdir().expect("a folder");
-        let (address, controller) = (format!("127.0.0.1:{}", port()), format!("127.0.0.1:{}", port()));
-        let properties = format!(
+        let local = || format!("127.0.0.1:{}", port());
+        let (address, controller, secured) = (local(), local(), secured.then(local));
+        let mut properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@{controller}\n\
-             listeners=PLAINTEXT://{address},CONTROLLER://{controller}\ncontroller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL\n\
              log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\nauto.create.topics.enable=false\nmessage.max.bytes=17825792\n",
+             transaction.state.log.min.isr=1\nauto.create.topics.enable=false\nmessage.max.bytes=17825792\n\
+             listeners=PLAINTEXT://{address},CONTROLLER://{controller}",
             folder.path().join("data").display()
         );
+        if let Some(secured) = &secured {
+            properties += &format!(",SASL_SSL://{secured}\n{}", keys(folder.path()));
+        }
         fs::write(folder.path().join("server.properties"), properties).expect("written");
-        let formatted = java("kafka.tools.StorageTool")
-            .args(["format", "-t", "WeirKafkaClusterIdA001", "-c"])
-            .arg(folder.path().join("server.properties"))
-            .output()
-            .expect("java runs");
-        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-        let mut broker = Broker { folder, address, child: None };
+        let mut format = java("kafka.tools.StorageTool");
+        format.args(["format", "-t", "WeirKafkaClusterIdA001", "-c"]).arg(folder.path().join("server.properties"));
+        if secured.is_some() {
+            format.args(["--add-scram", &format!("SCRAM-SHA-256=[name={},password={}]", USER.0, USER.1)]);
+        }
+        done(&mut format);
+        let mut broker = Broker { folder, address, secured, child: None };
         broker.restart();
         broker
     }
@@ -107,6 +165,11 @@ impl Broker {
         child.wait().expect("ended");
     }
 
+    /// `host:port` where passwords are asked for, and the certificate that it shows.
+    pub(crate) fn secured_address(&self) -> (&str, PathBuf) {
+        (self.secured.as_deref().expect("it is secured"), self.folder.path().join("ca.pem"))
+    }
+
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -118,7 +181,11 @@ impl Broker {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        ClientConfig::new().set("bootstrap.servers", &self.address).create().expect("a client")
+        self.client().create().expect("a client")
+    }
+
+    fn client(&self) -> ClientConfig {
+        ClientConfig::from_iter(self.properties())
     }
 
     /// Makes a topic.
@@ -126,6 +193,52 @@ impl Broker {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let made = wait(self.admin().create_topics(&[topic], &AdminOptions::new()));
         made.expect("answered").remove(0).expect("made");
+    }
+
+    /// Gives a topic more partitions.
+    pub(crate) fn grow(&self, name: &str, partitions: usize) {
+        let grown = wait(self.admin().create_partitions(&[NewPartitions::new(name, partitions)], &AdminOptions::new()));
+        grown.expect("answered").remove(0).expect("grown");
+    }
+
+    /// Produces messages to a partition, in their order, and waits until they are acknowledged. Waits for a topic that was made
+    /// or grown just now.
+    pub(crate) fn produce<'m>(
+        &self,
+        topic: &str,
+        partition: i32,
+        properties: &[(&str, &str)],
+        messages: impl IntoIterator<Item = Message<'m>>,
+    ) {
+        let mut config = self.client();
+        config.set("linger.ms", "5").set("message.max.bytes", "17000000").set("enable.idempotence", "true");
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
+        let producer: BaseProducer = config.create().expect("a producer");
+        for message in messages {
+            let Message { payload, key, headers } = message;
+            let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).partition(partition).headers(headers);
+            (record.payload, record.key) = (payload.as_deref(), key);
+            producer.send(record).map_err(|(error, _)| error).expect("is taken");
+        }
+        producer.flush(PATIENCE).expect("is acknowledged");
+        assert_eq!(producer.in_flight_count(), 0);
+    }
+
+    /// A transaction of one record.
+    pub(crate) fn transaction(&self, topic: &str, partition: i32, payload: &[u8], commits: bool) {
+        let producer: BaseProducer = self.client().set("transactional.id", "a reporter").create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("ready");
+        producer.begin_transaction().expect("begun");
+        let record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition).payload(payload);
+        producer.send(record).map_err(|(error, _)| error).expect("is taken");
+        if commits {
+            producer.commit_transaction(PATIENCE).expect("committed");
+        } else {
+            producer.flush(PATIENCE).expect("sent");
+            producer.abort_transaction(PATIENCE).expect("aborted");
+        }
     }
 
     /// Removes a topic.
@@ -153,6 +266,33 @@ impl Drop for Broker {
         if self.child.is_some() {
             self.kill();
         }
+    }
+}
+
+/// A message of a producer.
+pub(crate) struct Message<'m> {
+    payload: Option<Vec<u8>>,
+    key: Option<&'m str>,
+    headers: OwnedHeaders,
+}
+
+impl<'m> Message<'m> {
+    pub(crate) fn of(payload: &[u8]) -> Message<'m> {
+        Message { payload: Some(payload.to_vec()), key: None, headers: OwnedHeaders::new() }
+    }
+
+    /// One without a value.
+    pub(crate) fn tombstone() -> Message<'m> {
+        Message { payload: None, key: None, headers: OwnedHeaders::new() }
+    }
+
+    pub(crate) fn key(self, key: &'m str) -> Message<'m> {
+        Message { key: Some(key), ..self }
+    }
+
+    pub(crate) fn header(self, key: &str, value: &str) -> Message<'m> {
+        let headers = self.headers.insert(Header { key, value: Some(value) });
+        Message { headers, ..self }
     }
 }
 

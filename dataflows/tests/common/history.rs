@@ -128,8 +128,10 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
         }
         for _ in 0..dice.roll(5) {
             let index = usize::try_from(dice.roll(5)).expect("small");
+            // Now and then a stream strays into the other partition.
+            let partition = (index + usize::from(dice.one_in(12))) % 2;
             let position =
-                Position { partition: u32::try_from(index % 2).expect("small"), offset, ..Position::default() };
+                Position { partition: u32::try_from(partition).expect("small"), offset, ..Position::default() };
             offset += 1;
             if dice.one_in(40) {
                 tick.inputs.push(unreadable(position));

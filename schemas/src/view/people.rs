@@ -70,11 +70,12 @@ pub const RULES: View = View {
     ],
 };
 
-/// What was not taken, and why: the last 10,000, and counts by kind. `kind`: `malformed` `invalid` `oversize` `conflict` one
-/// row each; `duplicate` and `late` one row a project with their `count`, at topic "", partition, offset and index 0.
+/// What was not taken, and why: the last 10,000, and counts by kind. `kind`: `malformed` `invalid` `oversize` `conflict` and
+/// `moved` (the first event of a stream outside of its partition, which may count all the same) one row each; `duplicate` and
+/// `late` one row a project with their `count`, at topic "", partition, offset and index 0.
 pub const REJECTS: View = View {
     name: "rejects",
-    version: 1,
+    version: 2,
     channel: "error_stream",
     key: 6,
     cadence_ms: 1_000,

@@ -18,6 +18,8 @@ pub struct Judged {
     pub refused: Option<RejectKind>,
     /// On a conflict, the version that would have been accepted.
     pub expected: Option<u64>,
+    /// The partition of the stream's first event, where this is its first one elsewhere.
+    pub moved_from: Option<(u16, u32)>,
 }
 
 /// All events, in order.
@@ -79,7 +81,15 @@ fn judge(config: &Config, judged: &[Judged], event: &Arc<Event>, now: u64) -> Ju
     } else {
         (Some(RejectKind::Conflict), Some(versions.last().map_or(1, |last| last.saturating_add(1))))
     };
-    Judged { at: now, event: Arc::clone(event), refused, expected }
+    let homes: Vec<(u16, u32)> = history
+        .iter()
+        .map(|other| &other.event)
+        .chain([event])
+        .map(|event| (event.position.topic, event.position.partition))
+        .collect();
+    let stray = homes.iter().position(|home| *home != homes[0]);
+    let moved_from = stray.filter(|stray| stray + 1 == homes.len()).map(|_| homes[0]);
+    Judged { at: now, event: Arc::clone(event), refused, expected, moved_from }
 }
 
 fn fits(versions: &BTreeSet<u64>, version: u64, gaps_max: usize) -> bool {

@@ -90,6 +90,16 @@ pub fn rejected(
         let refusal = refusal(&judged.event, judged.refused?, judged.expected);
         Some((refusal, judged.at, 1))
     });
+    let moved = judged.iter().filter_map(|judged| {
+        let (topic, partition) = judged.moved_from?;
+        let Rejected::Refusal(refusal) = refusal(&judged.event, RejectKind::Moved, None) else { unreachable!("it is one") };
+        let message = format!(
+            "the stream is in partition {partition} of {}, too: which of its events came first is not known there; give its records one \
+             key, such as the stream's id",
+            config.topics[usize::from(topic)]
+        );
+        Some((Rejected::Refusal(Arc::new(Refusal { message: message.into(), ..(*refusal).clone() })), judged.at, 1))
+    });
     let late = lives
         .values()
         .flatten()
@@ -104,7 +114,8 @@ pub fn rejected(
         .iter()
         .filter(|(fact, ..)| WINDOWS.into_iter().all(|window| left(fact.at, window) <= fact.came))
         .map(|(fact, at, diff)| (Rejected::Late(Late { project: Arc::clone(&fact.names.project) }), *at, *diff));
-    let mut all: Updates<Rejected> = unreadable.chain(refused).chain(late).chain(withdrawals).chain(after).collect();
+    let mut all: Updates<Rejected> =
+        unreadable.chain(refused).chain(moved).chain(late).chain(withdrawals).chain(after).collect();
     all.sort_by_key(|(_, at, _)| *at);
     all
 }
