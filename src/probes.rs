@@ -45,13 +45,15 @@ struct Readiness {
     behind_ms: u64,
     clock: Clock,
     disk_full: bool,
+    log_silent: bool,
     notices: Vec<String>,
 }
 
 impl Readiness {
     fn new(ready: bool, engine: EngineStatus) -> Readiness {
         let remedies = remedies(&engine);
-        let EngineStatus { phase, epoch, time, behind_records, behind_ms, clock, disk_full, notices } = engine;
+        let EngineStatus { phase, epoch, time, behind_records, behind_ms, clock, disk_full, log_silent, notices } =
+            engine;
         let (replayed, total) = match phase {
             Phase::Recovering { replayed, total } => (Some(replayed), Some(total)),
             Phase::Starting | Phase::Live | Phase::Draining => (None, None),
@@ -68,6 +70,7 @@ impl Readiness {
             behind_ms,
             clock,
             disk_full,
+            log_silent,
             notices,
         }
     }
@@ -93,7 +96,10 @@ fn remedies(engine: &EngineStatus) -> Vec<String> {
         "The disk under the data folder is full: free space, or lower log.retention_age or log.retention_size."
             .to_owned()
     });
-    [phase, disk, engine.clock.remedy.clone()].into_iter().flatten().collect()
+    let silent = engine.log_silent.then(|| {
+        "The log does not answer, so numbers stand still: see that Kafka's brokers run and can be reached from here.".to_owned()
+    });
+    [phase, disk, silent, engine.clock.remedy.clone()].into_iter().flatten().collect()
 }
 
 async fn metrics(State(status): State<Status>) -> Response {
@@ -123,7 +129,7 @@ mod tests {
         let expected = serde_json::json!({
             "ready": false, "remedies": ["State is being rebuilt from the log, 3 of 9 records: wait."],
             "phase": "recovering", "replayed": 3, "total": 9, "epoch": "", "time": 7, "behindRecords": 0,
-            "behindMs": 0, "clock": { "behindMs": 0, "aheadMs": 0, "remedy": null }, "diskFull": false, "notices": [],
+            "behindMs": 0, "clock": { "behindMs": 0, "aheadMs": 0, "remedy": null }, "diskFull": false, "logSilent": false, "notices": [],
         });
         assert_eq!(said, expected);
     }

@@ -76,6 +76,8 @@ pub struct EngineStatus {
     pub clock: Clock,
     /// Whether the disk under the log is full.
     pub disk_full: bool,
+    /// Whether the log does not answer: nothing can be bound, so nothing new is shown.
+    pub log_silent: bool,
     /// Anything that a person should know, each a sentence (a torn tail cut off, a new epoch and why).
     pub notices: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl Default for EngineStatus {
             behind_ms: 0,
             clock: Clock::default(),
             disk_full: false,
+            log_silent: false,
             notices: Vec::new(),
         }
     }
@@ -209,7 +212,7 @@ impl Status {
     #[must_use]
     pub fn ready(&self) -> bool {
         let status = self.0.state.borrow();
-        status.phase == Phase::Live && !status.disk_full
+        status.phase == Phase::Live && !status.disk_full && !status.log_silent
     }
 
     /// A receiver that sees every change; how far behind the engine is, as of the last one.

@@ -22,10 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn the_state_of_the_engine_decides() {
     let ingest = start(|parts| parts.behind_max = 10);
     type Change = fn(&mut EngineStatus);
-    let cases: [(Change, u16, &str); 7] = [
+    let cases: [(Change, u16, &str); 8] = [
         (|status| status.phase = Phase::Starting, 503, "not_taking"),
         (|status| status.phase = Phase::Draining, 503, "not_taking"),
         (|status| status.disk_full = true, 503, "disk_full"),
+        (|status| status.log_silent = true, 503, "log_silent"),
         (|status| status.behind_records = 11, 429, "engine_behind"),
         (|status| status.behind_records = 10, 202, ""),
         (|status| status.phase = Phase::Recovering { replayed: 1, total: 9 }, 202, ""),

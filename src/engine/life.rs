@@ -91,7 +91,7 @@ impl Life {
         let mut lanes = self.start_threads(started, incarnation, epoch, &ledger, &digests)?;
         let bound = self.recover(&mut lanes, &ledger, &digests, epoch, &plan, own_start)?;
         digests.lock().unwrap_or_else(PoisonError::into_inner).live_from(bound.last_tick + 1);
-        if !ledger.wait_released(bound.last_tick, Duration::MAX, &self.control) {
+        if !ledger.wait_released(bound.last_fed, Duration::MAX, &self.control) {
             return Err(EngineError::Stopped);
         }
         let reading = self.measure(&bound.offsets);

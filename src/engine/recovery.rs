@@ -42,6 +42,8 @@ const TELL: Duration = Duration::from_secs(2);
 pub(super) struct Bound {
     /// The last tick; 0 when there is none.
     pub(super) last_tick: u64,
+    /// The last one that was fed; 0 when none was, since records of all that are bound are gone.
+    pub(super) last_fed: u64,
     /// The next offset to bind, by source.
     pub(super) offsets: Vec<u64>,
     /// The hash of the last part, by source; `None` where its binding has left the bindings log.
@@ -88,6 +90,7 @@ impl Recovery<'_> {
         let first = self.bindings.starts().first().copied().unwrap_or(0);
         let mut bound = Bound {
             last_tick: 0,
+            last_fed: 0,
             offsets: plan.offsets.clone(),
             hashes: vec![(first == 0).then_some(0); self.sources.count()],
             counting: Counting::default(),
@@ -209,7 +212,7 @@ impl Recovery<'_> {
         for part in &binding.parts {
             bytes += self.feed_part(binding, part, bound, reader)?;
         }
-        bound.last_tick = tick;
+        (bound.last_tick, bound.last_fed) = (tick, tick);
         let records = binding.records();
         let ends = bound.offsets.clone();
         // Nobody waits for what was appended in an earlier life, so its latency says nothing.

@@ -48,6 +48,8 @@ const READ_RECORDS: usize = 2_048;
 const READ_BYTES: usize = 4 << 20;
 /// A full disk is tried again after so long.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// A log that has not taken a binding for so long does not answer.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A full queue is tried again after so long.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -322,8 +324,12 @@ impl Sequencer {
 
     /// Waits for a commit, but not past the end.
     fn outcome(&self, mut commit: Commit, live: &mut Live) -> Result<Result<Vec<Position>, AppendError>, EngineError> {
+        let since = Instant::now();
         loop {
-            if let Some(outcome) = commit.wait_at_most(LOOK) {
+            let outcome = commit.wait_at_most(LOOK);
+            let silent = outcome.is_none() && since.elapsed() >= SILENT_AFTER;
+            self.status.update_if(|status| std::mem::replace(&mut status.log_silent, silent) != silent);
+            if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
             self.look_for_the_end(live);

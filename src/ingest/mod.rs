@@ -156,6 +156,9 @@ impl Ingest {
             Phase::Starting => Err(Refusal::NotTaking("starting")),
             Phase::Draining => Err(Refusal::NotTaking("ending")),
             Phase::Recovering { .. } | Phase::Live if status.disk_full => Err(Refusal::DiskFull),
+            Phase::Recovering { .. } | Phase::Live if status.log_silent => {
+                Err(Refusal::LogSilent("nothing was taken".to_owned()))
+            }
             Phase::Recovering { .. } | Phase::Live => Ok(status),
         }
     }

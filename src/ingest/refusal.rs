@@ -32,6 +32,9 @@ pub enum Refusal {
     /// The disk is full.
     #[error("the disk under the data folder is full")]
     DiskFull,
+    /// The log does not answer.
+    #[error("the log does not answer: {0}")]
+    LogSilent(String),
     /// The server is starting or ending.
     #[error("the server is {0} and takes no events")]
     NotTaking(&'static str),
@@ -163,6 +166,7 @@ impl From<AppendError> for Refusal {
         match error {
             AppendError::Busy => Refusal::Busy,
             AppendError::Full => Refusal::DiskFull,
+            AppendError::Unacknowledged { reason } => Refusal::LogSilent(reason),
             AppendError::Closed => Refusal::NotTaking("ending"),
             AppendError::Oversize { bytes, limit } => Refusal::RecordTooLarge { bytes, limit },
             AppendError::Failed { .. } => Refusal::Log(error),
@@ -196,6 +200,7 @@ impl Refusal {
             Refusal::Busy => (StatusCode::TOO_MANY_REQUESTS, "log_busy"),
             Refusal::NoRoom => (StatusCode::TOO_MANY_REQUESTS, "memory_in_use"),
             Refusal::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
+            Refusal::LogSilent(_) => (StatusCode::SERVICE_UNAVAILABLE, "log_silent"),
             Refusal::NotTaking(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_taking"),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Refusal::ItemTooLarge { .. } | Refusal::RecordTooLarge { .. } => {
@@ -228,6 +233,7 @@ impl Refusal {
             Refusal::Behind { retry_after_s, .. } => Some(*retry_after_s),
             Refusal::Busy | Refusal::NoRoom | Refusal::TooManyDryRuns { .. } => Some(1),
             Refusal::NotTaking(_) | Refusal::DryRunLate { .. } => Some(2),
+            Refusal::LogSilent(_) => Some(5),
             Refusal::DiskFull => Some(30),
             _ => None,
         }
@@ -254,6 +260,7 @@ impl Refusal {
             Refusal::Behind { .. }
             | Refusal::Busy
             | Refusal::NoRoom
+            | Refusal::LogSilent(_)
             | Refusal::TooManyDryRuns { .. }
             | Refusal::DryRunLate { .. } => Some("send the same request again after the time in Retry-After"),
             Refusal::DiskFull => {

@@ -260,6 +260,12 @@ pub enum AppendError {
         /// The system's word for it.
         reason: String,
     },
+    /// It was not acknowledged in time. It may stand all the same, and a repetition of it may then stand twice.
+    #[error("it was not acknowledged: {reason}")]
+    Unacknowledged {
+        /// What is known.
+        reason: String,
+    },
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

@@ -129,7 +129,7 @@ pub fn history(seed: u64, length: usize) -> Vec<Tick> {
         for _ in 0..dice.roll(5) {
             let index = usize::try_from(dice.roll(5)).expect("small");
             // Now and then a stream strays into the other partition.
-            let partition = (index + usize::from(dice.one_in(12))) % 2;
+            let partition = (index + usize::from(offset.is_multiple_of(11))) % 2;
             let position =
                 Position { partition: u32::try_from(partition).expect("small"), offset, ..Position::default() };
             offset += 1;

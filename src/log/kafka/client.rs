@@ -6,6 +6,8 @@
 use super::{KafkaConfig, LogError};
 use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A property that may not be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,11 +161,26 @@ impl Said<'_> {
     pub(super) fn trace(&self) {
         let Said { level, facility, message } = *self;
         match level {
+            ..=4 if !first_for_long(facility) => tracing::debug!(facility, "Kafka client: {}", message.trim()),
             ..=4 => tracing::warn!(facility, "Kafka client: {}", message.trim()),
             5..=6 => tracing::info!(facility, "Kafka client: {}", message.trim()),
             _ => tracing::debug!(facility, "Kafka client: {}", message.trim()),
         }
     }
+}
+
+/// A warning of one kind is not said again for so long: a client that has lost its brokers warns many times a second.
+const WARN_EVERY: Duration = Duration::from_secs(30);
+
+/// Whether nothing of the kind was said for long. There are a few dozen kinds.
+fn first_for_long(facility: &str) -> bool {
+    static SAID: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = said.get(facility).is_none_or(|at| at.elapsed() >= WARN_EVERY);
+    if first {
+        said.insert(facility.to_owned(), Instant::now());
+    }
+    first
 }
 
 #[cfg(test)]

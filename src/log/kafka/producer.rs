@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long the close waits for what is on its way.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub(super) struct Producing {
@@ -121,7 +121,7 @@ impl Batch {
         {
             let told = match outcome.failed.take() {
                 None => Ok(std::mem::take(&mut outcome.positions)),
-                Some(reason) => Err(AppendError::Failed { reason }),
+                Some(reason) => Err(AppendError::Unacknowledged { reason }),
             };
             // Who appended may have stopped waiting.
             drop(tell.send(told));

@@ -35,7 +35,11 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<(), LogError> {
 
 /// How the topic has changed, as far as the brokers say.
 pub(super) fn look(shared: &Shared) -> Option<Change> {
-    match raw::describe(shared.producing.client(), &shared.config.topic, ANSWER) {
+    let topic = &shared.config.topic;
+    // While no broker is there, what describes a topic tries to connect as fast as it can (librdkafka 2.12): so it is asked only
+    // when somebody answers.
+    shared.producing.client().fetch_metadata(Some(topic), ANSWER).ok()?;
+    match raw::describe(shared.producing.client(), topic, ANSWER) {
         Ok(found) if found.identity != shared.identity => Some(Change::Recreated),
         Ok(found) if found.partitions != shared.partitions => {
             Some(Change::Partitions { before: shared.partitions, now: found.partitions })

@@ -8,7 +8,8 @@ libs=$("$(dirname "$0")/fetch.sh")
 folder=$(mktemp -d)
 broker=
 end() {
-    [ -z "$broker" ] || { kill "$broker" 2>/dev/null; wait "$broker" 2>/dev/null; } || true
+    # In order it would wait for others to take over; there are none, and its data goes anyway.
+    [ -z "$broker" ] || { kill -9 "$broker" && wait "$broker"; } 2>/dev/null || true
     rm -rf "$folder"
 }
 trap end EXIT
