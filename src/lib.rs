@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod log;
 pub mod probes;
 pub mod questions;
+pub mod rejects;
 pub mod serve;
 pub mod shutdown;
 pub mod simulation;

@@ -356,6 +356,8 @@ struct Replayed(Status, crossbeam_channel::Sender<Phase>);
 impl FrameSink for Replayed {
     fn epoch(&self, _: Arc<str>) {}
     fn frame(&self, _: Frame) {}
+    fn rejected(&self, _upper: u64, _rejected: &[weir::engine::Rejected]) {}
+
     fn live(&self) {
         self.1.send(self.0.phase()).unwrap();
     }

@@ -46,12 +46,14 @@ fn topics_are_made_as_weir_needs_them_and_what_is_wrong_with_others_is_said() {
         "  warning: 2 partitions are few: no more processes can read it, and adding some later moves streams; use 4 or more",
         "weir.control: made with 1 partitions and 1 replicas",
         "weir.bindings: made with 1 partitions and 1 replicas",
+        "weir.events.rejected: made with 1 partitions and 1 replicas",
+        "of.others.rejected: made with 1 partitions and 1 replicas",
     ];
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines, expected);
     // What it made is as it wants it, but for the one broker.
     let (code, said, _) = topics(&config, &["--check"]);
-    assert_eq!((code, said.matches("warning").count(), said.matches("one replica").count()), (Some(0), 6, 4), "{said}");
+    assert_eq!((code, said.matches("warning").count(), said.matches("one replica").count()), (Some(0), 8, 6), "{said}");
     broker.grow("weir.control", 2);
     let (code, said, errors) = topics(&config, &[]);
     assert_eq!(code, Some(1), "{said}");

@@ -7,6 +7,7 @@ pub mod check_config;
 mod control;
 pub mod demo;
 pub mod incident;
+pub mod rejects;
 pub mod rule;
 mod say;
 pub mod send;
@@ -57,6 +58,8 @@ enum Command {
     Incident(incident::Args),
     /// Put, remove and list alert, flaky and mask rules (kept, not yet applied)
     Rule(rule::Args),
+    /// Show what was not taken from Kafka, and send it again
+    Rejects(rejects::Args),
     /// Make the topics in Kafka that the configuration names, and check those that are there
     Topics(topics::Args),
     /// Check a configuration file and report every problem
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Incident(args) => incident::run(args),
         Command::Rule(args) => rule::run(args),
+        Command::Rejects(args) => rejects::run(args, &log),
         Command::Topics(args) => topics::run(args, &log),
         Command::CheckConfig(args) => check_config::run(args),
     };

@@ -46,7 +46,7 @@ pub use bindings::{Assigned, Binding, Body, Chain, Counting, Entry, EntryError, 
 pub use clock::{GRAIN_MS, SystemTimeSource, TimeSource};
 pub use error::{EngineError, Loss};
 
-use crate::log::Log;
+use crate::log::{Log, Position};
 use crate::questions::Questions;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -114,8 +114,23 @@ pub trait FrameSink: Send + Sync + 'static {
     fn epoch(&self, epoch: Arc<str>);
     /// The next frame, live and recovered alike.
     fn frame(&self, frame: Frame);
+    /// What was not taken of the frame's span, after the frame, in order; of the past, too, which a sink has had before.
+    fn rejected(&self, upper: u64, rejected: &[Rejected]);
     /// The past is replayed: frames are new from here on.
     fn live(&self);
+}
+
+/// A record that was not taken, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Where it stands there.
+    pub position: Position,
+    /// In what way, as `kind` in the view `rejects`.
+    pub kind: &'static str,
+    /// The reason, for a person.
+    pub reason: Arc<str>,
 }
 
 /// A running engine.

@@ -11,7 +11,7 @@ use super::control::Control;
 use super::digests::Digests;
 use super::ledger::{Ledger, Settled, to_f64};
 use super::sources::Sources;
-use super::{EngineError, FrameSink};
+use super::{EngineError, FrameSink, Rejected};
 use crate::log::{Log, NewRecord, Position};
 use crate::questions::Questions;
 use crate::status::Status;
@@ -63,12 +63,27 @@ impl Output {
         metrics::counter!("weir_engine_frames_total").increment(1);
         metrics::counter!("weir_engine_updates_total").increment(updates);
         self.sink.frame(frame);
+        let rejected: Vec<Rejected> = refusals.iter().filter_map(|refused| self.rejected(refused)).collect();
+        if !rejected.is_empty() {
+            self.sink.rejected(upper, &rejected);
+        }
         let settled = self.ledger.release(upper);
         self.decide(upper, refusals, &settled);
         answers.into_iter().for_each(|(time, answer)| self.questions.answered(time, answer));
         self.status.update(|status| status.time = upper);
         measure(upper, &settled);
         Ok(())
+    }
+
+    /// A record as it is told to the sink; those that are only counted are not.
+    fn rejected(&self, refused: &Refused) -> Option<Rejected> {
+        let Refused { position, kind, message, .. } = refused;
+        if kind.counted() || *kind == RejectKind::Moved {
+            return None;
+        }
+        let topic = self.sources.topic_name(position.topic)?.into();
+        let position = Position { partition: position.partition, offset: position.offset };
+        Some(Rejected { topic, position, kind: kind.as_str(), reason: Arc::clone(message) })
     }
 
     /// Says of each topic what is released of it; nothing before the first tick.

@@ -36,13 +36,21 @@ pub struct NewRecord {
     pub payload: Bytes,
     /// The key that other readers of the topic see, where a log has keys; empty: none.
     pub key: Bytes,
+    /// Headers, where a log has them.
+    pub headers: Vec<(String, Bytes)>,
 }
 
 impl NewRecord {
     /// One without a key.
     #[must_use]
     pub fn new(partition: u32, payload: Bytes) -> NewRecord {
-        NewRecord { partition, payload, key: Bytes::new() }
+        NewRecord { partition, payload, key: Bytes::new(), headers: Vec::new() }
+    }
+
+    /// With headers.
+    #[must_use]
+    pub fn with_headers(self, headers: Vec<(String, Bytes)>) -> NewRecord {
+        NewRecord { headers, ..self }
     }
 
     /// With a key.

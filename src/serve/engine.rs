@@ -6,9 +6,10 @@
 use super::ServeError;
 use super::storage::{self, Storage};
 use crate::config::Config;
-use crate::engine::{self, EngineConfig, EngineHandle, FrameSink};
+use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Rejected};
 use crate::hub::Hub;
 use crate::questions::Questions;
+use crate::rejects::sink::Sink;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::task;
@@ -19,6 +20,7 @@ use weir_schemas::update::Frame;
 /// A running engine and its token.
 pub(super) struct Engine {
     handle: EngineHandle,
+    rejects: Option<Arc<Sink>>,
     shutdown: Shutdown,
 }
 
@@ -26,17 +28,18 @@ impl Engine {
     /// Starts it; recovery goes on behind. When it ends by itself it triggers `server`.
     pub(super) fn start(
         (config, accepted_losses): (&Config, &[String]),
-        storage: &Storage,
+        storage: &mut Storage,
         hub: Hub,
         status: Status,
         asked: (Arc<Verdicts>, Arc<Questions>),
         server: Shutdown,
     ) -> Result<Engine, ServeError> {
         let shutdown = Shutdown::default();
+        let rejects = storage.rejects.take().map(Arc::new);
         let handle = engine::start(
             engine_config(config, accepted_losses),
             storage.logs.clone(),
-            Arc::new(HubSink(hub)),
+            Arc::new(Sinks { hub, rejects: rejects.clone() }),
             status,
             asked,
             shutdown.clone(),
@@ -46,13 +49,17 @@ impl Engine {
             ended.wait().await;
             server.trigger();
         });
-        Ok(Engine { handle, shutdown })
+        Ok(Engine { handle, rejects, shutdown })
     }
 
     /// Lets it finish what is durable and waits until it has; blocks.
     pub(super) fn finish(self) -> Result<(), ServeError> {
         self.shutdown.trigger();
-        Ok(self.handle.join()?)
+        let ended = self.handle.join();
+        if let Some(rejects) = self.rejects.and_then(Arc::into_inner) {
+            rejects.finish();
+        }
+        Ok(ended?)
     }
 }
 
@@ -68,17 +75,25 @@ fn engine_config(config: &Config, accepted_losses: &[String]) -> EngineConfig {
     }
 }
 
-/// The hub as the engine sees it.
-struct HubSink(Hub);
+/// Where the engine hands everything on to.
+struct Sinks {
+    hub: Hub,
+    rejects: Option<Arc<Sink>>,
+}
 
-impl FrameSink for HubSink {
+impl FrameSink for Sinks {
     fn epoch(&self, epoch: Arc<str>) {
-        self.0.start_epoch(epoch);
+        self.hub.start_epoch(epoch);
     }
     fn frame(&self, frame: Frame) {
-        self.0.publish(frame);
+        self.hub.publish(frame);
+    }
+    fn rejected(&self, upper: u64, rejected: &[Rejected]) {
+        if let Some(sink) = &self.rejects {
+            sink.rejected(upper, rejected);
+        }
     }
     fn live(&self) {
-        self.0.set_live();
+        self.hub.set_live();
     }
 }

@@ -17,8 +17,8 @@ mod storage;
 
 pub use error::ServeError;
 pub use signals::{end_on_panic, end_on_signals};
-pub use storage::kafka_properties;
 pub use storage::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
+pub use storage::{REJECT_OVERHEAD, kafka_properties};
 
 use crate::config::Config;
 use crate::gateway::auth::{Auth, check_listen};
@@ -86,13 +86,13 @@ async fn start_after(
     check_listen(address, &auth)?;
     upkeep(shutdown.clone());
     let status = Status::default();
-    let storage = open_storage(config, &status).await?;
+    let mut storage = open_storage(config, &status).await?;
     storage.look_after(&status, &shutdown);
     let (verdicts, questions) = (Arc::new(Verdicts::default()), Arc::new(Questions::default()));
     let hub = Hub::new(hub_config(config));
     let asked = (Arc::clone(&verdicts), Arc::clone(&questions));
     let engine =
-        Engine::start((config, accepted_losses), &storage, hub.clone(), status.clone(), asked, shutdown.clone())?;
+        Engine::start((config, accepted_losses), &mut storage, hub.clone(), status.clone(), asked, shutdown.clone())?;
     let origins = guard::origins(config, &auth);
     let gateway = Gateway::new(
         hub.clone(),

@@ -115,6 +115,8 @@ impl FrameSink for Fold {
         self.changed.notify_all();
     }
 
+    fn rejected(&self, _upper: u64, _rejected: &[weir::engine::Rejected]) {}
+
     fn live(&self) {
         self.state.lock().unwrap().live = true;
         self.changed.notify_all();

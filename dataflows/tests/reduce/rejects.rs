@@ -13,9 +13,9 @@ pub(crate) fn rows<'s>(stages: &Stages<'s>, config: &Config) -> Rows<'s> {
     let (shown, topics) = (config.rejects, config.topics.clone());
     let refused = stages.refused.clone();
     let alone = refused.clone().filter(|(_, refusal)| !refusal.kind.counted());
-    let alone = alone.map(|(tick, refusal)| ((), (Reverse((tick, refusal.position)), refusal)));
+    let alone = alone.map(|(tick, refusal)| ((), (Reverse((tick, refusal.position, refusal.kind)), refusal)));
     let last = alone.reduce(move |(), refused| {
-        let last = refused.iter().take(shown).map(|((Reverse((tick, place)), refusal), _)| {
+        let last = refused.iter().take(shown).map(|((Reverse((tick, place, _)), refusal), _)| {
             let mut row = RowWriter::default();
             row.str(&refusal.project).str(refusal.kind.as_str()).str(&topics[usize::from(place.topic)]);
             row.uint(place.partition.into()).uint(place.offset).uint(place.index.into());

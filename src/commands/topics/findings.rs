@@ -1,6 +1,6 @@
 //! What is wrong with a topic that is there, and what to do about it.
 
-use super::wanted::{OVERHEAD, Role, retention};
+use super::wanted::{Role, retention};
 use crate::config::Config;
 use crate::log::kafka::topics::Found;
 use std::fmt;
@@ -77,12 +77,12 @@ pub(super) fn findings(role: Role, found: &Found, config: &Config) -> Vec<Findin
         _ => {}
     }
     let largest = i64::try_from(config.limits.record.bytes()).unwrap_or(i64::MAX);
-    if role == Role::Events && number("max.message.bytes").is_some_and(|most| most < largest) {
+    if matches!(role, Role::Events | Role::Rejected) && number("max.message.bytes").is_some_and(|most| most < largest) {
         warn(format!(
             "max.message.bytes={} refuses records that limits.record ({}) allows: set max.message.bytes={}",
             setting("max.message.bytes"),
             config.limits.record,
-            config.limits.record.bytes() + OVERHEAD
+            super::wanted::largest(role, config)
         ));
     }
     match (role, found.partitions) {
@@ -90,6 +90,9 @@ pub(super) fn findings(role: Role, found: &Found, config: &Config) -> Vec<Findin
             "{few} partitions are few: no more processes can read it, and adding some later moves streams; use {PARTITIONS_FEW} or \
              more"
         )),
+        (Role::Rejected, partitions) if partitions != 1 => {
+            warn(format!("it has {partitions} partitions, of which the first alone is used"));
+        }
         (Role::Control | Role::Bindings, partitions) if partitions != 1 => findings.push(Finding::Unusable(format!(
             "it has {partitions} partitions and must have one, since the order of its records is their meaning: delete it and \
              make it again, or name another"
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_weir_makes_is_right_and_each_wrong_setting_is_found() {
-        for role in [Role::Events, Role::Control, Role::Bindings] {
+        for role in [Role::Events, Role::Control, Role::Bindings, Role::Rejected] {
             assert_eq!(findings(role, &as_made(role), &Config::default()), []);
         }
         let wrong: [(Role, &str, &str, &str); 8] = [
@@ -133,7 +136,9 @@ mod tests {
             let [finding] = &findings(role, &found, &Config::default())[..] else { panic!("{setting}={value}") };
             assert!(finding.to_string().contains(remedy) && !finding.unusable(), "{finding}");
         }
-        for (role, few) in [(Role::Events, false), (Role::Control, true), (Role::Bindings, true)] {
+        for (role, few) in
+            [(Role::Events, false), (Role::Control, true), (Role::Bindings, true), (Role::Rejected, false)]
+        {
             let found = Found { partitions: 2, ..as_made(role) };
             let [finding] = &findings(role, &found, &Config::default())[..] else { panic!("{role:?}") };
             assert_eq!(finding.unusable(), few, "{finding}");

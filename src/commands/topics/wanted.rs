@@ -3,6 +3,8 @@
 use crate::config::Config;
 use crate::config::units::Period;
 use crate::log::kafka::topics::NewTopicOf;
+use crate::rejects::topic_of;
+use crate::serve::REJECT_OVERHEAD;
 use std::collections::BTreeMap;
 
 /// What a topic is for.
@@ -14,6 +16,8 @@ pub(super) enum Role {
     Control,
     /// Which record belongs to which tick.
     Bindings,
+    /// What was not taken of a topic of events.
+    Rejected,
 }
 
 /// A topic that Weir needs.
@@ -34,6 +38,12 @@ pub(super) struct Shape {
 /// Records may be larger than the largest of Weir's by their header and that of their batch.
 pub(super) const OVERHEAD: u64 = 64 << 10;
 
+/// The largest record of a topic, with what it may be larger by.
+pub(super) fn largest(role: Role, config: &Config) -> u64 {
+    let more = if role == Role::Rejected { REJECT_OVERHEAD as u64 } else { 0 };
+    config.limits.record.bytes() + OVERHEAD + more
+}
+
 /// Bindings are kept so much longer than the events that they bind.
 const BINDINGS_MARGIN: Period = Period::from_days(3);
 
@@ -41,7 +51,7 @@ const BINDINGS_MARGIN: Period = Period::from_days(3);
 pub(super) fn retention(role: Role, config: &Config) -> Option<Period> {
     let events = config.log.retention_age;
     match role {
-        Role::Events => Some(events),
+        Role::Events | Role::Rejected => Some(events),
         Role::Bindings => Some(Period::from_ms(events.ms() + BINDINGS_MARGIN.ms())),
         Role::Control => None,
     }
@@ -52,7 +62,9 @@ pub(super) fn all(config: &Config, shape: Shape) -> Vec<Wanted> {
     let kafka = &config.kafka;
     let events = kafka.events.iter().map(|name| (name, Role::Events));
     let all = events.chain([(&kafka.control, Role::Control), (&kafka.bindings, Role::Bindings)]);
-    all.map(|(name, role)| wanted(name, role, config, shape)).collect()
+    let all = all.map(|(name, role)| (name.clone(), role));
+    let rejected = kafka.events.iter().map(|name| (topic_of(name), Role::Rejected));
+    all.chain(rejected).map(|(name, role)| wanted(&name, role, config, shape)).collect()
 }
 
 fn wanted(name: &str, role: Role, config: &Config, shape: Shape) -> Wanted {
@@ -63,7 +75,7 @@ fn wanted(name: &str, role: Role, config: &Config, shape: Shape) -> Wanted {
         ("retention.bytes", "-1".to_owned()),
         ("unclean.leader.election.enable", "false".to_owned()),
         ("min.insync.replicas", shape.replicas.min(2).to_string()),
-        ("max.message.bytes", (config.limits.record.bytes() + OVERHEAD).to_string()),
+        ("max.message.bytes", largest(role, config).to_string()),
         // Retention goes by it, and clocks of producers are anything.
         ("message.timestamp.type", "LogAppendTime".to_owned()),
     ]);

@@ -21,6 +21,16 @@ pub(super) fn wanted(name: &[u8]) -> Option<String> {
     wanted.then(|| String::from_utf8_lossy(name).to_ascii_lowercase())
 }
 
+/// The name of any header.
+pub(super) fn named(name: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The envelope of a record with everything that stands beside its bytes.
+pub(super) fn whole(tombstone: bool, key: Option<&[u8]>, headers: Vec<(String, Bytes)>) -> Option<Envelope> {
+    Some(Envelope { tombstone, key: key.map(Bytes::copy_from_slice), headers })
+}
+
 /// The envelope of a record, where it has one.
 pub(super) fn of(tombstone: bool, key: Option<&[u8]>, headers: Vec<(String, Bytes)>) -> Option<Envelope> {
     if !tombstone && headers.iter().all(|(name, value)| name == CONTENT_TYPE && json(value)) {

@@ -12,6 +12,7 @@
 //! | `ends` | what is known of where the partitions begin and end, and who is told |
 //! | `producer` | from `append` to acknowledged |
 //! | `reader` | reading by offset |
+//! | `lookup` | single records, by where they stand |
 //! | `watch` | whether the topic is still what it was |
 //! | `topics` | making topics, and asking how those are that are there |
 //! | `stats` | what clients measure of themselves |
@@ -28,6 +29,7 @@
 mod client;
 mod ends;
 mod envelope;
+mod lookup;
 mod producer;
 mod raw;
 mod reader;
@@ -36,11 +38,13 @@ pub mod topics;
 mod watch;
 
 pub use client::{PropertyError, check_property};
+pub use lookup::Lookup;
 
 use super::{AppendError, Bell, Commit, Log, LogError, NewRecord, Reader, payload_bytes};
 use client::Properties;
 use ends::Ends;
 use producer::Producing;
+use reader::{Keeps, TopicReader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +114,25 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    /// A way to look single records up.
+    ///
+    /// # Errors
+    /// The topic cannot be read.
+    pub fn lookup(&self) -> Result<Lookup, LogError> {
+        let reader = TopicReader::new(Arc::clone(&self.0), &self.0.ends.ends(), Keeps::Everything)?;
+        Ok(Lookup::new(reader))
+    }
+
+    /// A reader that keeps all keys and headers, from these offsets.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    pub fn whole_reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {
+        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Everything)?))
+    }
+}
+
 fn failed(topic: &str, action: &'static str, error: &dyn std::fmt::Display) -> LogError {
     LogError::Kafka { action, topic: topic.to_owned(), reason: error.to_string() }
 }
@@ -173,7 +196,7 @@ impl Log for Kafka {
     }
 
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(reader::TopicReader::new(Arc::clone(&self.0), from)?))
+        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Meaning)?))
     }
 
     fn close(&self) {

@@ -18,7 +18,7 @@ use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,6 +187,12 @@ impl Producing {
             let to = BaseRecord::with_opaque_to(&config.topic, delivery).partition(partition);
             let mut to: BaseRecord<'_, [u8], [u8], _> = to.payload(&record.payload[..]);
             to.key = (!record.key.is_empty()).then_some(&record.key[..]);
+            if !record.headers.is_empty() {
+                let none = OwnedHeaders::new_with_capacity(record.headers.len());
+                to.headers = Some(record.headers.iter().fold(none, |headers, (name, value)| {
+                    headers.insert(Header { key: name, value: Some(&value[..]) })
+                }));
+            }
             if let Err((error, refused)) = self.producer.send(to) {
                 self.refuse(&error, *refused.delivery_opaque);
             }

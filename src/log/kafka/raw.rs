@@ -7,7 +7,6 @@
 #![allow(unsafe_code, reason = "the crate has no safe form of these")]
 
 use super::client::Said;
-use super::envelope;
 use bytes::Bytes;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
@@ -116,7 +115,6 @@ pub(super) enum Fetched<'a> {
         appended_at: i64,
         payload: Option<&'a [u8]>,
         key: Option<&'a [u8]>,
-        /// Those that change what the record means.
         headers: Vec<(String, Bytes)>,
     },
     Error {
@@ -126,8 +124,15 @@ pub(super) enum Fetched<'a> {
     },
 }
 
-/// Gives to `each` at most as many as `room` has place for; waits for the first at most so long.
-pub(super) fn take(queue: &Queue, room: &mut Room, timeout: Duration, mut each: impl FnMut(Fetched<'_>)) {
+/// Gives to `each` at most as many as `room` has place for; waits for the first at most so long. Of headers those are given that
+/// `wanted` has a name for.
+pub(super) fn take(
+    queue: &Queue,
+    room: &mut Room,
+    timeout: Duration,
+    wanted: fn(&[u8]) -> Option<String>,
+    mut each: impl FnMut(Fetched<'_>),
+) {
     let size = room.0.len();
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the queue is alive and `room` has place for `size` pointers.
@@ -141,7 +146,7 @@ pub(super) fn take(queue: &Queue, room: &mut Room, timeout: Duration, mut each: 
             each(if found.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 let payload = bytes(found.payload, found.len);
                 let key = bytes(found.key, found.key_len);
-                let headers = headers(*message);
+                let headers = headers(*message, wanted);
                 let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                 let appended_at = sys::rd_kafka_message_timestamp(*message, &raw mut kind);
                 Fetched::Record { partition: found.partition, offset: found.offset, appended_at, payload, key, headers }
@@ -160,17 +165,20 @@ unsafe fn bytes<'a>(at: *const c_void, len: usize) -> Option<&'a [u8]> {
     (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), len) })
 }
 
-/// The headers that change what a record means.
+/// The wanted headers of a message.
 ///
 /// # Safety
 /// The message is alive.
-unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<(String, Bytes)> {
-    let (mut all, mut wanted) = (std::ptr::null_mut(), Vec::new());
+unsafe fn headers(
+    message: *const sys::rd_kafka_message_t,
+    wanted: fn(&[u8]) -> Option<String>,
+) -> Vec<(String, Bytes)> {
+    let (mut all, mut headers) = (std::ptr::null_mut(), Vec::new());
     // SAFETY: as above; names end with a zero, and both live as long as the message.
     unsafe {
         if sys::rd_kafka_message_headers(message, &raw mut all) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
         {
-            return wanted;
+            return headers;
         }
         for index in 0.. {
             let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
@@ -179,12 +187,12 @@ unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<(String, Bytes
                 break;
             }
             let name = CStr::from_ptr(name).to_bytes();
-            if let Some(name) = envelope::wanted(name) {
-                wanted.push((name, Bytes::copy_from_slice(bytes(value, len).unwrap_or_default())));
+            if let Some(name) = wanted(name) {
+                headers.push((name, Bytes::copy_from_slice(bytes(value, len).unwrap_or_default())));
             }
         }
     }
-    wanted
+    headers
 }
 
 /// The first offset of a partition and the one after its last, as of the last answer that a consumer had; `None`: it had none.

@@ -69,10 +69,20 @@ pub(super) struct TopicReader {
     alone: Option<u32>,
     /// The topic's name, as the library takes it.
     topic: CString,
+    keeps: Keeps,
+}
+
+/// What is kept of what stands beside a record's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keeps {
+    /// What changes its meaning.
+    Meaning,
+    /// Key and headers, whatever they are.
+    Everything,
 }
 
 impl TopicReader {
-    pub(super) fn new(shared: Arc<Shared>, from: &[u64]) -> Result<TopicReader, LogError> {
+    pub(super) fn new(shared: Arc<Shared>, from: &[u64], keeps: Keeps) -> Result<TopicReader, LogError> {
         assert_eq!(from.len(), shared.partitions as usize, "one offset a partition");
         let topic = &shared.config.topic;
         let refused = |error: KafkaError| failed(topic, "read", &error);
@@ -92,7 +102,7 @@ impl TopicReader {
         let name = CString::new(topic.as_str()).map_err(|error| failed(topic, "read", &error))?;
         let (offsets, waiting, room) = (from.to_vec(), VecDeque::new(), Room::new(BATCH));
         let mut reader =
-            TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone: None, topic: name };
+            TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone: None, topic: name, keeps };
         reader.assign(None)?;
         Ok(reader)
     }
@@ -114,6 +124,16 @@ impl TopicReader {
         Ok(())
     }
 
+    /// Goes to an offset of one partition, and fetches that alone; by reading on, where it is ahead by less than `near`.
+    pub(super) fn go_to(&mut self, partition: u32, offset: u64, near: u64) -> Result<(), LogError> {
+        let at = &mut self.offsets[partition as usize];
+        if self.alone == Some(partition) && (*at..*at + near).contains(&offset) {
+            return Ok(());
+        }
+        *at = offset;
+        self.assign(Some(partition))
+    }
+
     /// What waits of other partitions than this one, in bytes.
     fn aside(&self, partition: u32) -> usize {
         let bytes = |came: &Came| match came {
@@ -128,11 +148,20 @@ impl TopicReader {
         self.unchanged()?;
         let mut bytes = BytesMut::new();
         let (mut found, mut problems) = (Vec::new(), Vec::new());
-        raw::take(&self.queue, &mut self.room, timeout, |fetched| match fetched {
+        let (keeps, wanted) = match self.keeps {
+            Keeps::Meaning => (Keeps::Meaning, envelope::wanted as fn(&[u8]) -> Option<String>),
+            Keeps::Everything => (Keeps::Everything, envelope::named as fn(&[u8]) -> Option<String>),
+        };
+        raw::take(&self.queue, &mut self.room, timeout, wanted, |fetched| match fetched {
             Fetched::Record { partition, offset, appended_at, payload, key, headers } => {
                 let begin = bytes.len();
                 bytes.extend_from_slice(payload.unwrap_or_default());
-                let envelope = envelope::of(payload.is_none(), key, headers).map(Arc::new);
+                let tombstone = payload.is_none();
+                let envelope = match keeps {
+                    Keeps::Meaning => envelope::of(tombstone, key, headers),
+                    Keeps::Everything => envelope::whole(tombstone, key, headers),
+                };
+                let envelope = envelope.map(Arc::new);
                 found.push((partition, offset, Some((appended_at, begin..bytes.len(), envelope))));
             }
             Fetched::Error { partition, offset, code: RDKafkaErrorCode::PartitionEOF } => {
@@ -225,7 +254,7 @@ impl Drop for TopicReader {
     fn drop(&mut self) {
         // What is left in the queue would keep the client from ending.
         drop(self.consumer.unassign());
-        raw::take(&self.queue, &mut self.room, LOOK, |_| ());
+        raw::take(&self.queue, &mut self.room, LOOK, |_| None, |_| ());
         self.events.tell(|_| ());
     }
 }

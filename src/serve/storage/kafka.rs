@@ -1,11 +1,13 @@
 //! Logs in Kafka: topics that are there already (`weir topics create` makes them), reached with the configured properties.
 
-use super::ServeError;
+use super::{REJECT_OVERHEAD, ServeError};
 use crate::config::Config;
 use crate::config::sections;
 use crate::engine::Logs;
 use crate::log::kafka::{Kafka, KafkaConfig};
 use crate::log::{Log, LogError};
+use crate::rejects::sink::{self, Pair};
+use crate::status::Status;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,24 +16,37 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The file of properties cannot be used, one of them may not be set, or a topic cannot be reached.
-pub(super) fn open(config: &Config) -> Result<Logs, ServeError> {
+pub(super) fn open(config: &Config, status: &Status) -> Result<(Logs, Vec<Pair>), ServeError> {
     let properties = properties(&config.kafka)?;
-    let open = |topic: &str| -> Result<Arc<dyn Log>, LogError> {
+    let open = |topic: &str| -> Result<Arc<Kafka>, LogError> {
         let record_bytes_max = config.limits.record.len();
         let log = Kafka::open(KafkaConfig { record_bytes_max, ..KafkaConfig::new(topic, properties.clone()) })?;
         tracing::info!(topic, partitions = log.partitions(), ends = ?log.ends(), "the Kafka topic is open");
         Ok(Arc::new(log))
     };
+    let events = config.kafka.events.iter().map(|topic| open(topic)).collect::<Result<Vec<_>, _>>()?;
     // Whoever waits for a binding waits for nothing else, and whether it stands must not stay open: so it is tried for ever.
-    let mut of_bindings = properties.clone();
+    let mut patient = properties.clone();
+    patient.insert("message.timeout.ms".to_owned(), "0".to_owned());
+    let mut of_bindings = patient.clone();
     of_bindings.insert("linger.ms".to_owned(), "0".to_owned());
-    of_bindings.insert("message.timeout.ms".to_owned(), "0".to_owned());
     let bindings = Kafka::open(KafkaConfig::new(&config.kafka.bindings, of_bindings))?;
-    Ok(Logs {
-        events: config.kafka.events.iter().map(|topic| open(topic)).collect::<Result<_, _>>()?,
-        control: open(&config.kafka.control)?,
-        bindings: Arc::new(bindings),
-    })
+    let mut rejects = Vec::new();
+    for topic in &events {
+        let record_bytes_max = config.limits.record.len() + REJECT_OVERHEAD;
+        let open =
+            |name: &str| Kafka::open(KafkaConfig { record_bytes_max, ..KafkaConfig::new(name, patient.clone()) });
+        match sink::pair(topic, open) {
+            Ok(pair) => rejects.push(pair),
+            Err(notice) => {
+                tracing::warn!("{notice}");
+                status.update(|status| status.notices.push(notice));
+            }
+        }
+    }
+    let control: Arc<dyn Log> = open(&config.kafka.control)?;
+    let events = events.into_iter().map(|log| log as Arc<dyn Log>).collect();
+    Ok((Logs { events, control, bindings: Arc::new(bindings) }, rejects))
 }
 
 /// The properties of all clients.

@@ -10,6 +10,7 @@ use super::ServeError;
 use crate::config::Config;
 use crate::engine::Logs;
 use crate::log::Log;
+use crate::rejects::sink::Sink;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use embedded::Folder;
@@ -28,6 +29,8 @@ pub const BINDINGS_TOPIC: &str = "weir.bindings";
 /// See the module.
 pub(super) struct Storage {
     pub(super) logs: Logs,
+    /// Where what was not taken goes, besides the view.
+    pub(super) rejects: Option<Sink>,
     /// Where they are on local disk.
     folder: Option<Folder>,
 }
@@ -36,10 +39,12 @@ impl Storage {
     /// Opens the logs; blocks until that is done. Anything that a person should know goes to the notices of `status`.
     pub(super) fn open(config: &Config, status: &Status) -> Result<Storage, ServeError> {
         if config.kafka.used() {
-            return Ok(Storage { logs: kafka::open(config)?, folder: None });
+            let (logs, pairs) = kafka::open(config, status)?;
+            let rejects = if pairs.is_empty() { None } else { Some(Sink::start(pairs)?) };
+            return Ok(Storage { logs, rejects, folder: None });
         }
         let folder = Folder::open(config, status)?;
-        Ok(Storage { logs: folder.logs(), folder: Some(folder) })
+        Ok(Storage { logs: folder.logs(), rejects: None, folder: Some(folder) })
     }
 
     /// Where what comes over HTTP goes.
@@ -60,6 +65,9 @@ impl Storage {
         self.logs.events.iter().chain([&self.logs.control, &self.logs.bindings]).for_each(|log| log.close());
     }
 }
+
+/// What a reject may be larger than its original: why and where.
+pub const REJECT_OVERHEAD: usize = 64 << 10;
 
 /// The properties of all clients of Kafka: those of the configuration, its file of more, and the brokers.
 ///

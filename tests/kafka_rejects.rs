@@ -1,0 +1,136 @@
+//! Rejects in Kafka, by a whole server on a real broker: each stands once in its topic, as it was, whatever happened to the server,
+//! and can be sent again.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+#[path = "common/kafka.rs"]
+mod kafka;
+#[path = "common/process.rs"]
+mod process;
+
+use kafka::{Broker, Message};
+use process::{Running, weir};
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use weir::log::Log;
+use weir::log::kafka::{Kafka, KafkaConfig};
+use weir::rejects::{Entry, resend};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const EVENTS: &str = "weir.events";
+const REJECTED: &str = "weir.events.rejected";
+
+fn run(broker: &Broker, arguments: &[&str]) -> String {
+    let mut command: Command = weir();
+    let ended = command.args(arguments).env("WEIR_KAFKA_BROKERS", broker.address()).output().unwrap();
+    let said = [ended.stdout, ended.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(ended.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+fn serve(broker: &Broker) -> Running {
+    let mut command = weir();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("WEIR_KAFKA_BROKERS", broker.address());
+    Running::start(command).0
+}
+
+/// The topic of rejects.
+fn rejected(broker: &Broker) -> Kafka {
+    Kafka::open(KafkaConfig::new(REJECTED, broker.properties())).expect("opens")
+}
+
+/// Waits until so many rejects stand there; gives their partitions and offsets.
+fn positions(rejected: &Kafka, count: usize) -> Vec<(u32, u64)> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let ends = rejected.ends();
+        if ends[0] >= count as u64 {
+            let of = |(entry, _)| match entry {
+                Entry::Reject { partition, offset, .. } => Some((partition, offset)),
+                Entry::Resent(_) => None,
+            };
+            let found: Vec<_> = resend::last(rejected, 10_000).unwrap().into_iter().filter_map(of).collect();
+            if found.len() >= count {
+                return found;
+            }
+        }
+        assert!(Instant::now() < until, "{} of {count}", ends[0]);
+        rejected.wait_past(&ends, Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn each_reject_stands_once_in_its_topic_over_any_number_of_lives() {
+    let broker = Broker::start();
+    run(&broker, &["topics", "create", "--partitions", "3"]);
+    let (rejected, mut sent) = (rejected(&broker), BTreeSet::new());
+    for life in 0..6 {
+        let mut server = serve(&broker);
+        for partition in 0..3 {
+            let numbers = life * 20..life * 20 + 20;
+            let texts: Vec<String> = numbers.clone().map(|number| format!("no event {number}")).collect();
+            broker.produce(EVENTS, partition, &[], texts.iter().map(|text| Message::of(text.as_bytes())));
+            sent.extend(numbers.map(|number| (u32::try_from(partition).unwrap(), number)));
+        }
+        // Not all of them, so that it dies in the middle; in the last life it ends in order, and the next one has nothing to do.
+        let least = if life < 4 { sent.len() - 30 } else { sent.len() };
+        positions(&rejected, least);
+        if life < 4 {
+            server.kill();
+        } else {
+            server.signal("-TERM");
+            let (code, said) = server.end();
+            assert_eq!(code, Some(0), "{said}");
+        }
+    }
+    let found = positions(&rejected, sent.len());
+    assert_eq!(found.len(), sent.len(), "each stands once");
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), sent);
+}
+
+#[test]
+fn a_reject_is_shown_as_it_was_and_sent_again_once() {
+    let broker = Broker::start();
+    run(&broker, &["topics", "create", "--partitions", "2"]);
+    let mut server = serve(&broker);
+    let messages = [
+        Message::of(b"\xff\xfe no text").key("binary"),
+        Message::of(b"{\"eventId\":7}")
+            .key("job-1")
+            .header("traceparent", "00-1")
+            .header("content-type", "application/json"),
+    ];
+    broker.produce(EVENTS, 1, &[], messages);
+    let rejected = rejected(&broker);
+    assert_eq!(positions(&rejected, 2), [(1, 0), (1, 1)]);
+    let said = run(&broker, &["rejects"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].starts_with("weir.events/1@0  malformed: ") && lines[1] == "    (10 bytes that are no text)",
+        "{said}"
+    );
+    assert!(lines[2].starts_with("weir.events/1@1  invalid: eventId: "), "{said}");
+    assert_eq!(lines[3], r#"    {"eventId":7}"#.escape_debug().to_string());
+    let json: serde_json::Value =
+        serde_json::from_str(run(&broker, &["rejects", "--json", "--last", "1"]).trim()).unwrap();
+    assert_eq!((json["original"]["text"].as_str(), json["offset"].as_u64()), (Some(r#"{"eventId":7}"#), Some(1)));
+    server.signal("-TERM");
+    assert_eq!(server.end().0, Some(0));
+    assert_eq!(run(&broker, &["rejects", "--resend"]).trim(), "weir.events: 2 sent again");
+    assert_eq!(run(&broker, &["rejects", "--resend"]).trim(), "weir.events: 0 sent again", "once");
+    // They are where they came from, with what they had.
+    let events = Kafka::open(KafkaConfig::new(EVENTS, broker.properties())).expect("opens");
+    assert_eq!(events.ends(), [0, 4]);
+    let mut lookup = events.lookup().unwrap();
+    let (before, after) = (lookup.record(1, 1).unwrap().unwrap(), lookup.record(1, 3).unwrap().unwrap());
+    assert_eq!((before.payload, before.envelope), (after.payload, after.envelope.clone()));
+    let envelope = after.envelope.unwrap();
+    assert_eq!((envelope.key.as_deref(), envelope.header("traceparent")), (Some(&b"job-1"[..]), Some(&b"00-1"[..])));
+    events.close();
+    // Nothing was mended: they are rejects again.
+    let mut server = serve(&broker);
+    assert_eq!(positions(&rejected, 4)[2..], [(1, 2), (1, 3)]);
+    server.signal("-TERM");
+    assert_eq!(server.end().0, Some(0));
+}
