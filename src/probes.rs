@@ -97,7 +97,8 @@ fn remedies(engine: &EngineStatus) -> Vec<String> {
             .to_owned()
     });
     let silent = engine.log_silent.then(|| {
-        "The log does not answer, so numbers stand still: see that Kafka's brokers run and can be reached from here.".to_owned()
+        "The log does not answer, so numbers stand still: see that Kafka's brokers run and can be reached from here, or, without \
+         Kafka, that the disk under the data folder does.".to_owned()
     });
     [phase, disk, silent, engine.clock.remedy.clone()].into_iter().flatten().collect()
 }

@@ -242,3 +242,24 @@ fn what_retention_dropped_unread_is_named_and_gone_on_without_only_when_that_is_
     engine.fold.wait("it goes on", |folded| finished(folded) == 3);
     shows_the_same_again(&broker, engine);
 }
+
+#[test]
+fn what_was_no_record_is_not_missed_when_retention_drops_it() {
+    let broker = broker(2);
+    let engine = live(&broker, config(1));
+    for (partition, commits) in [(0, true), (1, false)] {
+        broker.transaction(EVENTS, partition, &event(&format!("stream{partition}"), 1), commits);
+    }
+    engine.fold.wait("what was committed counts", |folded| finished(folded) == 1);
+    let time = engine.fold.look(|folded| folded.time);
+    engine.fold.wait("idle ticks pass", |folded| folded.time > time + 2_000);
+    engine.end();
+    // A record and an end in each.
+    for partition in 0..2 {
+        broker.delete_before(EVENTS, partition, 2);
+    }
+    let engine = live(&broker, config(2));
+    broker.produce(EVENTS, 1, &[], [Message::of(&event("later", 1))]);
+    engine.fold.wait("it goes on", |folded| finished(folded) == 1);
+    engine.end();
+}

@@ -90,6 +90,38 @@ fn each_reject_stands_once_in_its_topic_over_any_number_of_lives() {
 }
 
 #[test]
+fn a_reject_that_is_too_large_costs_no_other() {
+    let broker = Broker::start();
+    run(&broker, &["topics", "create", "--partitions", "1"]);
+    let rejected = rejected(&broker);
+    let large = vec![b' '; 100_000];
+    broker.produce(EVENTS, 0, &[], [Message::of(b"one"), Message::of(&large), Message::of(b"two")]);
+    let mut command = weir();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("WEIR_KAFKA_BROKERS", broker.address());
+    command.env("WEIR_LIMITS_RECORD", "2KiB").env("WEIR_LIMITS_DECOMPRESSED", "8KiB");
+    let mut server = Running::start(command).0;
+    assert_eq!(positions(&rejected, 2), [(0, 0), (0, 2)]);
+    server.signal("-TERM");
+    let (code, said) = server.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("weir.events/0@1") && said.contains("too large for its topic"), "{said}");
+}
+
+#[test]
+fn a_server_ends_in_order_though_its_brokers_are_away() {
+    let mut broker = Broker::start();
+    run(&broker, &["topics", "create", "--partitions", "1"]);
+    let rejected = rejected(&broker);
+    let mut server = serve(&broker);
+    broker.produce(EVENTS, 0, &[], [Message::of(b"one")]);
+    positions(&rejected, 1);
+    broker.kill();
+    server.signal("-TERM");
+    let (code, said) = server.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_reject_is_shown_as_it_was_and_sent_again_once() {
     let broker = Broker::start();
     run(&broker, &["topics", "create", "--partitions", "2"]);

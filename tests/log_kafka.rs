@@ -159,7 +159,10 @@ fn offsets_that_are_not_there_are_named() {
     let records = (0..10).map(|n| NewRecord::new(1, payload(n))).collect();
     log.append(records).expect("taken").wait().expect("durable");
     let refused = log.reader(&[0, 11]).err().expect("past the end");
-    assert_eq!(refused.to_string(), "partition 1 has offsets 0 to 10, 11 was asked for");
+    assert_eq!(
+        refused.to_string(),
+        "the Kafka topic events, partition 1, has offsets 0 to 10, and 11 was to be read next: it does not reach so far any more"
+    );
     let mut reader = log.reader(&[0, 4]).expect("a reader");
     assert_eq!(reader.read_partition(1, 50, &mut Vec::new()).expect("reads"), 6, "what there is of it");
     assert_eq!((reader.read_partition(1, 50, &mut Vec::new()).expect("reads"), reader.offsets()), (0, &[0, 10][..]));
@@ -191,10 +194,14 @@ fn a_reader_that_retention_overtook_says_what_is_lost() {
         }
         bell.wait(rung, Duration::from_millis(500));
     };
-    assert!(error.to_string().starts_with("partition 0 has offsets 20 to 24, "), "{error}");
+    assert!(error.to_string().starts_with("the Kafka topic events, partition 0, has offsets 20 to 24, "), "{error}");
     assert!(read.iter().zip(0..20).all(|(record, offset)| record.offset == offset), "none is left out in silence");
     let error = log.reader(&[19]).err().expect("gone");
-    assert_eq!(error.to_string(), "partition 0 has offsets 20 to 24, 19 was asked for");
+    assert_eq!(
+        error.to_string(),
+        "the Kafka topic events, partition 0, has offsets 20 to 24, and 19 was to be read next: retention has dropped it; the next start \
+         says what is lost"
+    );
 }
 
 #[test]
@@ -264,4 +271,30 @@ fn what_was_acknowledged_stands_once_over_kills_of_the_broker() {
         let expected: Vec<u64> = (0..acknowledged).filter(|n| n % 2 == partition).collect();
         assert_eq!(numbers, expected, "partition {partition}");
     }
+}
+
+#[test]
+fn single_records_are_looked_up_whole_and_those_that_are_gone_are_none() {
+    let broker = Broker::start();
+    broker.create_topic("events", 2);
+    let log = open(&broker, "events");
+    let records = (0..300).map(|n| NewRecord::new(1, payload(n)).with_key(format!("key{n}")));
+    log.append(records.collect()).expect("taken").wait().expect("durable");
+    let mut lookup = log.lookup().expect("a lookup");
+    // Ahead, near, far, back, and past the end.
+    for offset in [5, 6, 40, 299, 7, 8] {
+        let found = lookup.record(1, offset).expect("reads").expect("is there");
+        let key = found.envelope.as_ref().and_then(|envelope| envelope.key.clone());
+        assert_eq!(
+            (found.offset, found.payload, key),
+            (offset, payload(offset), Some(Bytes::from(format!("key{offset}"))))
+        );
+    }
+    assert!(lookup.record(1, 300).expect("reads").is_none());
+    broker.delete_before("events", 1, 100);
+    for (offset, there) in [(50, false), (51, false), (99, false), (100, true), (3, false), (150, true)] {
+        assert_eq!(lookup.record(1, offset).expect("reads").is_some(), there, "{offset}");
+    }
+    lookup.tend();
+    log.close();
 }

@@ -121,7 +121,7 @@ Exit codes:
   0    done; a server that was asked to end has ended in order
   1    failed: what was asked for did not work out
   2    the command line or the configuration is wrong
-  3    cannot start here: a port or folder is taken, unreadable or read-only
+  3    cannot start here: a port or folder is taken, unreadable or read-only, or Kafka does not answer
   4    the data is damaged or from a newer version: it needs a person, a restart will not help
   5    another server has taken over the log: this one has shown nothing since
   101  a part of the program broke (a bug): the supervisor should start it again";

@@ -3,20 +3,20 @@
 //! Contract: the server is this program's own `serve`, with the arguments given. It is started again after a failure that another
 //! start may mend: a broken part, a broker that is away, a topic that has grown. It is not where a person has to act first (a wrong
 //! configuration, damaged data) or where another Weir has taken over, since two would take over from each other for ever: then this
-//! ends with the server's own code. A signal to end is passed on, and the end of the server waited for.
+//! ends with the server's own code. Signals to end are passed on, and the end of the server waited for: a second one ends it at once.
 //!
 //! # Failure
 //! Starts that fail one after the other wait longer each time, up to [`PAUSE_MAX`]; a server that lived for [`LIVED`] was well.
 
 use super::{Exit, Failure, LogArgs, runtime};
-use crate::serve::end_on_signals;
-use crate::shutdown::Shutdown;
-use crate::{task, telemetry};
+use crate::telemetry;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{self, SignalKind};
 
 /// The first pause between an end and the next start, and the longest.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,21 +54,30 @@ struct NotRun(#[source] std::io::Error);
 pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
     telemetry::init_logs(log.log_level.as_deref().unwrap_or("info"), log.log_format.unwrap_or_default())
         .map_err(|error| Failure::new(Exit::Usage, &error))?;
-    runtime()?.block_on(supervise(args.serve))
+    let mut arguments = args.serve;
+    let words = [
+        ("--log-level", log.log_level.clone()),
+        ("--log-format", log.log_format.map(|format| format!("{format:?}").to_lowercase())),
+    ];
+    arguments.extend(
+        words.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().map(OsString::from),
+    );
+    runtime()?.block_on(supervise(arguments))
 }
 
 async fn supervise(arguments: Vec<OsString>) -> Result<(), Failure> {
-    let shutdown = Shutdown::default();
-    end_on_signals(shutdown.clone())?;
+    let not_run = |error| Failure::new(Exit::Failed, &NotRun(error));
+    // Once: an upgrade may put another program in its place, which is then the one that is started.
+    let program = std::env::current_exe().map_err(not_run)?;
+    let mut signals = Signals::new().map_err(not_run)?;
     let mut pause = PAUSE;
     loop {
         let since = Instant::now();
-        let status =
-            one_life(&arguments, &shutdown).await.map_err(|error| Failure::new(Exit::Failed, &NotRun(error)))?;
+        let (status, asked_to_end) = one_life(&program, &arguments, &mut signals).await.map_err(not_run)?;
         if status.success() {
             return Ok(());
         }
-        if shutdown.triggered() || !starts_again(status) {
+        if asked_to_end || !starts_again(status) {
             return Err(Failure::new(Exit::of_server(status.code()), &ForGood(status)));
         }
         if since.elapsed() >= LIVED {
@@ -77,32 +86,56 @@ async fn supervise(arguments: Vec<OsString>) -> Result<(), Failure> {
         tracing::warn!(%status, "the server has ended and is started again in {pause:?}");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = shutdown.wait() => return Ok(()),
+            () = signals.next() => return Ok(()),
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-/// Runs the server once, to its end; a shutdown is passed on to it.
-async fn one_life(arguments: &[OsString], shutdown: &Shutdown) -> std::io::Result<ExitStatus> {
-    // In a group of its own: a Ctrl-C reaches it once, through here.
-    let mut child = Command::new(std::env::current_exe()?).arg("serve").args(arguments).process_group(0).spawn()?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
-    let ended = Shutdown::default();
-    let (shutdown, over) = (shutdown.clone(), ended.clone());
-    let passes_on = task::spawn("pass the signal on", async move {
+/// Signals that say to end.
+struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            () = shutdown.wait() => if let Err(error) = kill_process(pid, Signal::TERM) {
-                tracing::debug!(%error, "the server has ended before");
-            },
-            () = over.wait() => {}
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
         }
-    });
-    let status = tokio::task::spawn_blocking(move || child.wait()).await;
-    ended.trigger();
-    // It ends by itself now.
-    drop(passes_on);
-    status.map_err(std::io::Error::other)?
+    }
+}
+
+/// Runs the server once, to its end, and passes on whatever says to end; whether anything did.
+async fn one_life(
+    program: &Path,
+    arguments: &[OsString],
+    signals: &mut Signals,
+) -> std::io::Result<(ExitStatus, bool)> {
+    // In a group of its own: a Ctrl-C reaches it once, through here.
+    let mut child = Command::new(program).arg("serve").args(arguments).process_group(0).spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+    let mut asked_to_end = false;
+    loop {
+        tokio::select! {
+            status = &mut ended => return Ok((status.map_err(std::io::Error::other)??, asked_to_end)),
+            () = signals.next() => {
+                asked_to_end = true;
+                if let Err(error) = kill_process(pid, Signal::TERM) {
+                    tracing::debug!(%error, "the server has ended before");
+                }
+            }
+        }
+    }
 }
 
 /// Whether another start may mend that.

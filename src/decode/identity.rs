@@ -66,6 +66,11 @@ pub(super) fn stream_of(context: &Context, hash: &str, limits: &Limits) -> Strin
     format!("{}/{hash}", hex(&hasher))
 }
 
+/// 128 bits of BLAKE3 of a name, as 32 hex digits.
+pub(super) fn hash_of(name: &str) -> String {
+    hex(blake3::Hasher::new().update(name.as_bytes()))
+}
+
 fn hex(hasher: &blake3::Hasher) -> String {
     let mut digits = hasher.finalize().to_hex().to_string();
     digits.truncate(32);

@@ -6,15 +6,16 @@
 //! `weir-flag` and `weir-root` say of a report what the query says of one that comes over HTTP. Its run is its key where
 //! `weir-run` is absent.
 //!
-//! A report is a stream of its own, named by the key and a hash of its content: a record that is sent again is all duplicates,
-//! and another report under the same key never conflicts. What in it has no absolute time is of the record's tick.
+//! A report is a stream of its own, named by the key and a hash of project, run, shard and content: a record that is sent again is
+//! all duplicates, and another report under the same key never conflicts. What in it has no absolute time is of the record's
+//! tick.
 //!
 //! # Invariants
 //! Pure: the same record under the same limits means the same.
 
 use super::compression::Encoding;
 use super::event::EventErrorKind;
-use super::identity::shorten;
+use super::identity::{hash_of, shorten};
 use super::{Context, Decoded, Format, Issue, Sniffed, decode, sniff};
 use std::borrow::Cow;
 use weir_schemas::event::TestEvent;
@@ -102,11 +103,10 @@ pub fn read<'a>(parcel: &Parcel<'a, '_>, limits: &Limits) -> Result<Meaning<'a>,
         return Err(Meaningless::malformed(issue));
     }
     if let Some(key) = text(parcel.key) {
-        for event in &mut events {
-            // The stream of a report ends with the hash of its content.
-            let hash = event.stream_id.rsplit('/').next().unwrap_or_default();
-            event.stream_id = shorten(&format!("{key}:{hash}"), limits.stream_id).into();
-        }
+        // It names project, run, shard and content: a key may be that of many runs.
+        let hash = events.first().map(|event| hash_of(&event.stream_id)).unwrap_or_default();
+        let stream = shorten(&format!("{key}:{hash}"), limits.stream_id);
+        events.iter_mut().for_each(|event| event.stream_id = stream.clone().into());
     }
     Ok(Meaning::Report { events, issues })
 }
@@ -245,6 +245,11 @@ mod tests {
         let other = String::from_utf8_lossy(REPORT).replace("\"b\"", "\"c\"");
         let other = events(other.as_bytes(), Some(b"job/7"), &xml)[0].stream_id.to_string();
         assert_ne!(other, first[0].stream_id.to_string());
+        for (name, value) in [("weir-run", "8"), ("weir-shard", "2"), ("weir-project", "app")] {
+            let elsewhere = [("content-type", "text/xml"), (name, value)];
+            let stream = events(REPORT, Some(b"job/7"), &elsewhere)[0].stream_id.to_string();
+            assert_ne!(stream, first[0].stream_id.to_string(), "{name}");
+        }
         let unkeyed = events(REPORT, None, &[("content-type", "text/xml"), ("weir-run", "9")]);
         assert_eq!(unkeyed[0].correlation_id.as_deref(), Some("9"));
     }

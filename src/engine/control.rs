@@ -4,6 +4,7 @@
 //! and triggers the process's shutdown, the first error wins. [`Control::guard`] makes a panic of one thread the end of all.
 
 use super::EngineError;
+use crate::log::LogError;
 use crate::shutdown::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -50,7 +51,8 @@ impl Control {
 
     /// Ends the threads and the process because of `error`; a thread that was merely told to stop says nothing.
     pub(super) fn fail(&self, error: EngineError) {
-        if !matches!(error, EngineError::Stopped) {
+        // A log is closed under the engine when it is to end.
+        if !matches!(error, EngineError::Stopped | EngineError::Log(LogError::Closed { .. })) {
             self.lock().get_or_insert(error);
         }
         self.stop();

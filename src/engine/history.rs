@@ -116,6 +116,9 @@ impl Scan<'_> {
             reader.read_partition(0, end, &mut records)?;
             for record in records.drain(..) {
                 let entry = decode(&record)?;
+                if let Body::Start { topics } = &entry.body {
+                    topics.iter().try_for_each(|topic| self.sources.same(topic))?;
+                }
                 let Body::Binding(binding) = &entry.body else {
                     counting.counts(&entry);
                     continue;

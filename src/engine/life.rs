@@ -16,7 +16,7 @@ use super::history::Plan;
 use super::ledger::Ledger;
 use super::output::{FRAMES_MAX, Output};
 use super::recovery::{Bound, Recovery};
-use super::sequencer::Sequencer;
+use super::sequencer::{SILENT_AFTER, Sequencer};
 use super::sources::Sources;
 use super::tail::Tail;
 use super::workers::{self, Lanes, Setup};
@@ -28,9 +28,12 @@ use crate::verdicts::Verdicts;
 use crossbeam_channel::bounded;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::communication::WorkerGuards;
 use xxhash_rust::xxh3::xxh3_128;
+
+/// How often it looks whether the process is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Everything a life needs.
 pub(super) struct Life {
@@ -91,8 +94,8 @@ impl Life {
         let mut lanes = self.start_threads(started, incarnation, epoch, &ledger, &digests)?;
         let bound = self.recover(&mut lanes, &ledger, &digests, epoch, &plan, own_start)?;
         digests.lock().unwrap_or_else(PoisonError::into_inner).live_from(bound.last_tick + 1);
-        if !ledger.wait_released(bound.last_fed, Duration::MAX, &self.control) {
-            return Err(EngineError::Stopped);
+        while !ledger.wait_released(bound.last_fed, LOOK, &self.control) {
+            self.go_on()?;
         }
         let reading = self.measure(&bound.offsets);
         self.sink.live();
@@ -127,9 +130,23 @@ impl Life {
     fn announce(&self, incarnation: Incarnation) -> Result<u64, EngineError> {
         let topics = self.sources.assigned();
         let payload = Entry { incarnation, body: Body::Start { topics } }.encode().into();
-        let commit = self.bindings.append(vec![NewRecord::new(0, payload)]);
-        let positions = commit.and_then(crate::log::Commit::wait).map_err(EngineError::Append)?;
+        let mut commit = self.bindings.append(vec![NewRecord::new(0, payload)]).map_err(EngineError::Append)?;
+        let since = Instant::now();
+        let positions = loop {
+            if let Some(outcome) = commit.wait_at_most(LOOK) {
+                break outcome.map_err(EngineError::Append)?;
+            }
+            self.status.update(|status| status.log_silent = since.elapsed() >= SILENT_AFTER);
+            self.go_on()?;
+        };
+        self.status.update(|status| status.log_silent = false);
         Ok(positions.first().expect("one record was appended").offset)
+    }
+
+    /// Whether what came before being live is still waited for.
+    fn go_on(&self) -> Result<(), EngineError> {
+        let over = self.control.stopping() || self.control.shutdown.triggered();
+        if over { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
     fn epoch(&self, plan: &Plan) -> u128 {

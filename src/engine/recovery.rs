@@ -248,7 +248,7 @@ impl Recovery<'_> {
             }
             for record in &records {
                 chain.record(&record.payload, record.envelope.as_deref());
-                bytes += record.payload.len() as u64;
+                bytes += record.weight();
             }
             self.lanes.deal(part.topic, &mut records)?;
         }

@@ -49,7 +49,7 @@ const READ_BYTES: usize = 4 << 20;
 /// A full disk is tried again after so long.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// A log that has not taken a binding for so long does not answer.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A full queue is tried again after so long.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -359,7 +359,7 @@ impl Live {
             let chain = self.batch.parts[source].get_or_insert_with(|| Chain::after(previous));
             chain.record(&record.payload, record.envelope.as_deref());
             self.batch.records += 1;
-            self.batch.bytes += record.payload.len() as u64;
+            self.batch.bytes += record.weight();
             let first = self.batch.appended_at.unwrap_or(u64::MAX);
             self.batch.appended_at = Some(first.min(record.appended_at));
         }
@@ -374,7 +374,10 @@ impl Bound {
         for (source, chain) in chains.iter().enumerate() {
             let (count, hash, next_offset) = match chain {
                 Some(chain) => (chain.records(), chain.hash(), read[source]),
-                None if whole => (0, self.hashes[source].unwrap_or(0), self.offsets[source]),
+                // What is no record is bound as well, so that nobody takes it for one that was not.
+                None if whole || read[source] > self.offsets[source] => {
+                    (0, self.hashes[source].unwrap_or(0), read[source])
+                }
                 None => continue,
             };
             let from = std::mem::replace(&mut self.offsets[source], next_offset);

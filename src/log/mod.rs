@@ -75,6 +75,20 @@ pub struct Record {
     pub envelope: Option<Arc<Envelope>>,
 }
 
+/// What bytes may become that are compressed, or a report, as many times as they are.
+const EXPANDS: u64 = 16;
+
+impl Record {
+    /// How much memory it may take until it is released, about, in bytes of plain records.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let bytes = self.payload.len() as u64;
+        // The second byte of gzip and of zstd is not ASCII, that of JSON is.
+        let packed = self.payload.get(1).is_some_and(|second| !second.is_ascii());
+        if packed || self.envelope.is_some() { bytes * EXPANDS } else { bytes }
+    }
+}
+
 /// What stands beside a record's bytes and changes what they mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
@@ -356,6 +370,29 @@ pub enum LogError {
         topic: String,
         /// Kafka's word for it.
         reason: String,
+    },
+    /// Retention has overtaken a reader of Kafka.
+    #[error(
+        "the Kafka topic {topic}, partition {partition}, has offsets {start} to {end}, and {wanted} was to be read next: {}",
+        if wanted < start { "retention has dropped it; the next start says what is lost" } else { "it does not reach so far any more" }
+    )]
+    Overtaken {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Its first offset.
+        start: u64,
+        /// The offset after its last.
+        end: u64,
+        /// What was to be read.
+        wanted: u64,
+    },
+    /// Brokers were waited for when the log was closed.
+    #[error("the Kafka topic {topic} was closed while its brokers were waited for")]
+    Closed {
+        /// Which.
+        topic: String,
     },
     /// The topic is not what it was when it was opened.
     #[error("the Kafka topic {topic} {change}")]

@@ -2,7 +2,7 @@
 //!
 //! Contract: a record there has the original's bytes, key and headers, and besides [`REASON`], [`POSITION`] and [`TICK`]. [`sink`]
 //! writes each once, whatever happens to the server; [`resend`] reads them and sends the originals again. How far they were sent
-//! again stands in the topic itself, as a record without a value ([`RESENT`]). All of it is in partition 0, in order.
+//! again stands in the topic itself, as an empty record ([`RESENT`]). All of it is in partition 0, in order.
 //!
 //! # Failure
 //! A server that was replaced while it stood still may have written one a second time: the topic is a help for people, and no

@@ -13,7 +13,7 @@ use crate::log::{AppendError, Log, LogError, NewRecord, Record};
 use bytes::Bytes;
 
 /// Records that are read, and sent, at once.
-pub const AT_ONCE: u64 = 500;
+pub const AT_ONCE: u64 = 64;
 
 /// Why it did not come to an end.
 #[derive(Debug, thiserror::Error)]

@@ -14,11 +14,13 @@ use super::{Entry, POSITION, REASON, TICK, header, topic_of};
 use crate::engine::Rejected;
 use crate::log::kafka::{Kafka, Lookup};
 use crate::log::{AppendError, Commit, Log, LogError, NewRecord, Position, Record};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::shutdown::Shutdown;
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Frames with rejects that may wait.
 const BATCHES_MAX: usize = 256;
@@ -26,10 +28,14 @@ const BATCHES_MAX: usize = 256;
 const ON_THEIR_WAY: usize = 1_000;
 /// A full queue is tried again after so long.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// How often a wait looks whether the process is to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often the clients are looked after while nothing comes.
+const TEND: Duration = Duration::from_secs(1);
 /// How long the end waits for what is not written yet.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Records read at a time while it is looked where a topic of rejects ends.
-const STEP: u64 = 1_000;
+const STEP: u64 = 32;
 
 /// A topic of events, and that of its rejects.
 pub struct Pair {
@@ -42,33 +48,48 @@ pub struct Pair {
 /// See the module.
 pub struct Sink {
     batches: Sender<(u64, Vec<Rejected>)>,
+    shutdown: Shutdown,
+    /// Some rejects were not given to the thread: what comes after them must not stand there before them.
+    given_up: AtomicBool,
     /// Closed when the thread has ended.
     ended: Receiver<()>,
 }
 
 impl Sink {
-    /// Finds out how far it came in the lives before, and goes on from there.
+    /// Begins to find out how far it came in the lives before, and goes on from there.
     ///
     /// # Errors
-    /// A topic cannot be read, or the thread not started.
-    pub fn start(pairs: Vec<Pair>) -> Result<Sink, LogError> {
-        let outlets = pairs.into_iter().map(Outlet::open).collect::<Result<Vec<_>, LogError>>()?;
+    /// The thread cannot be started.
+    pub fn start(pairs: Vec<Pair>, shutdown: Shutdown) -> Result<Sink, LogError> {
         let (batches, waiting) = bounded(BATCHES_MAX);
         let (ends, ended) = bounded::<()>(0);
         let thread = Builder::new().name("rejects".to_owned()).spawn(move || {
-            run(outlets, &waiting);
+            run(pairs, &waiting);
             drop(ends);
         });
         match thread {
-            Ok(_ends_by_itself) => Ok(Sink { batches, ended }),
+            Ok(_ends_by_itself) => Ok(Sink { batches, shutdown, given_up: AtomicBool::new(false), ended }),
             Err(source) => Err(LogError::Io { action: "start", path: "the thread of rejects".to_owned(), source }),
         }
     }
 
-    /// Takes what was not taken of a frame that ends at `upper`; waits while too much waits.
+    /// Takes what was not taken of a frame that ends at `upper`; waits while too much waits, but not past the end.
     pub fn rejected(&self, upper: u64, rejected: &[Rejected]) {
-        // It has ended: with an error, which it has said.
-        drop(self.batches.send((upper, rejected.to_vec())));
+        if self.given_up.load(Ordering::Relaxed) {
+            return;
+        }
+        let (mut batch, mut ending) = ((upper, rejected.to_vec()), None);
+        loop {
+            match self.batches.send_timeout(batch, LOOK) {
+                // Where it has ended, it has said why.
+                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
+                Err(SendTimeoutError::Timeout(again)) => batch = again,
+            }
+            if self.shutdown.triggered() && ending.get_or_insert_with(Instant::now).elapsed() >= DRAIN {
+                self.given_up.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
     }
 
     /// Writes what it has, if that takes no longer than [`DRAIN`]: the rest is written in the next life.
@@ -80,14 +101,25 @@ impl Sink {
     }
 }
 
-fn run(mut outlets: Vec<Outlet>, waiting: &Receiver<(u64, Vec<Rejected>)>) {
-    for (upper, rejected) in waiting {
-        for outlet in &mut outlets {
-            if let Err(error) = outlet.write(upper, &rejected) {
-                let (topic, error) = (outlet.pair.rejected.topic(), crate::error::chain(&*error));
-                tracing::error!(topic, error, "rejects are not written any more; the view `rejects` has them");
-                return;
+fn run(pairs: Vec<Pair>, waiting: &Receiver<(u64, Vec<Rejected>)>) {
+    let given_up = |error: &dyn std::error::Error| {
+        let error = crate::error::chain(error);
+        tracing::error!(error, "rejects are not written any more; the view `rejects` has them");
+    };
+    let mut outlets = match pairs.into_iter().map(Outlet::open).collect::<Result<Vec<_>, LogError>>() {
+        Ok(outlets) => outlets,
+        Err(error) => return given_up(&error),
+    };
+    loop {
+        match waiting.recv_timeout(TEND) {
+            Ok((upper, rejected)) => {
+                let written = outlets.iter_mut().try_for_each(|outlet| outlet.write(upper, &rejected));
+                if let Err(error) = written {
+                    return given_up(&*error);
+                }
             }
+            Err(RecvTimeoutError::Timeout) => outlets.iter().for_each(|outlet| outlet.lookup.tend()),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     outlets.iter_mut().for_each(|outlet| outlet.settle(0));
@@ -139,6 +171,11 @@ impl Outlet {
             match self.pair.rejected.append(vec![record.clone()]) {
                 Ok(commit) => break self.on_their_way.push_back(commit),
                 Err(AppendError::Busy) => std::thread::park_timeout(BUSY_PAUSE),
+                Err(error @ AppendError::Oversize { .. }) => {
+                    let position = record.headers.iter().find(|(name, _)| name == POSITION).map(|(_, at)| at);
+                    tracing::warn!(?position, %error, "a reject is too large for its topic and is in the view `rejects` only");
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }

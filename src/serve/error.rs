@@ -129,6 +129,7 @@ fn log_verdict(error: &LogError) -> (Exit, Option<&'static str>) {
         ),
         // Their messages say what to do.
         LogError::Property(_) => (Exit::Usage, None),
+        LogError::Overtaken { .. } | LogError::Closed { .. } => (Exit::Failed, None),
         LogError::Changed { change: Change::Partitions { .. }, .. } => (Exit::Failed, None),
         LogError::Changed { .. } => (Exit::Data, None),
     }
@@ -140,7 +141,10 @@ fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
         EngineError::Partitions { .. }
         | EngineError::Topic { .. }
         | EngineError::Entry { .. }
-        | EngineError::Backwards { .. } => (Exit::Data, Some("restore the folder from a backup")),
+        | EngineError::Backwards { .. } => (
+            Exit::Data,
+            Some("restore the logs that belong together from a backup; with Kafka, see `weir topics create --check`"),
+        ),
         // Their messages say what to do.
         EngineError::Mismatch { .. }
         | EngineError::Unbound { .. }

@@ -17,8 +17,8 @@ mod storage;
 
 pub use error::ServeError;
 pub use signals::{end_on_panic, end_on_signals};
+pub use storage::{BINDINGS_MARGIN, REJECT_OVERHEAD, kafka_properties};
 pub use storage::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
-pub use storage::{REJECT_OVERHEAD, kafka_properties};
 
 use crate::config::Config;
 use crate::gateway::auth::{Auth, check_listen};
@@ -62,6 +62,9 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// A client that takes not one byte of an answer for so long is closed, as one of the WebSocket is.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// An engine that has not ended after so long waits for brokers that are away; it drains for five seconds at most.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Starts everything; requests are answered when it returns.
 ///
 /// # Errors
@@ -86,7 +89,7 @@ async fn start_after(
     check_listen(address, &auth)?;
     upkeep(shutdown.clone());
     let status = Status::default();
-    let mut storage = open_storage(config, &status).await?;
+    let mut storage = open_storage(config, &status, &shutdown).await?;
     storage.look_after(&status, &shutdown);
     let (verdicts, questions) = (Arc::new(Verdicts::default()), Arc::new(Questions::default()));
     let hub = Hub::new(hub_config(config));
@@ -127,9 +130,9 @@ fn hub_config(config: &Config) -> hub::Config {
     }
 }
 
-async fn open_storage(config: &Config, status: &Status) -> Result<Storage, ServeError> {
-    let (config, status) = (config.clone(), status.clone());
-    let opening = tokio::task::spawn_blocking(move || Storage::open(&config, &status));
+async fn open_storage(config: &Config, status: &Status, shutdown: &Shutdown) -> Result<Storage, ServeError> {
+    let (config, status, shutdown) = (config.clone(), status.clone(), shutdown.clone());
+    let opening = tokio::task::spawn_blocking(move || Storage::open(&config, &status, &shutdown));
     opening.await.map_err(|error| ServeError::Broken { part: "opening the log", reason: error.to_string() })?
 }
 
@@ -172,12 +175,18 @@ impl Server {
             tracing::warn!("{} clients were still connected and are cut off", self.gateway.connections());
         }
         let Server { engine, storage, .. } = self;
-        let ending = tokio::task::spawn_blocking(move || {
-            let ended = engine.finish();
-            storage.close();
-            ended
-        });
-        let ended = ending.await.map_err(|error| ServeError::Broken { part: "ending", reason: error.to_string() })?;
+        let broken = |error: tokio::task::JoinError| ServeError::Broken { part: "ending", reason: error.to_string() };
+        let (storage, mut ending) = (Arc::new(storage), tokio::task::spawn_blocking(move || engine.finish()));
+        let waited_for = Arc::clone(&storage);
+        let ended = match tokio::time::timeout(ENGINE_TIMEOUT, &mut ending).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                tokio::task::spawn_blocking(move || waited_for.wait_no_more()).await.map_err(broken)?;
+                ending.await
+            }
+        };
+        let ended = ended.map_err(broken)?;
+        tokio::task::spawn_blocking(move || storage.close()).await.map_err(broken)?;
         http.map_err(|error| ServeError::Broken { part: "the HTTP server", reason: error.to_string() })?;
         ended
     }

@@ -41,6 +41,17 @@ pub(crate) enum Dies {
     Shown(u64),
 }
 
+/// Waits until a server is live.
+pub(crate) async fn becomes_live(http: &reqwest::Client, address: SocketAddr) {
+    let mut beat = tokio::time::interval(Duration::from_millis(10));
+    let live = async {
+        while ask(http.get(format!("http://{address}/readyz"))).await.0 != 200 {
+            beat.tick().await;
+        }
+    };
+    timeout(PATIENCE, live).await.expect("becomes live");
+}
+
 /// Something that a server has to outlive.
 pub(crate) trait Mortal: Send + 'static {
     /// Dies without a word and is there again when this returns.
@@ -218,6 +229,34 @@ impl Lives {
         server.kill();
         self.end_load().await;
         mortal
+    }
+
+    /// One life that stands still while another takes over, and ends, replaced, when it goes on; the other is killed after its
+    /// first acknowledgement.
+    pub(crate) async fn be_replaced(&mut self, workers: u64, after: Duration) {
+        let mut first = self.server(workers);
+        let (signs, mut shown) = watch::channel(Signs::default());
+        let address = timeout(PATIENCE, first.listening()).await.expect("it listens in time");
+        self.begin_load(address, &signs);
+        let begun = timeout(PATIENCE, shown.wait_for(|signs| signs.acknowledged > 0 && signs.shown > 0)).await;
+        drop(begun.expect("the load goes in time").expect("the load goes on"));
+        if let Ok(ended) = timeout(after, self.load.join_next()).await {
+            early(ended)
+        }
+        first.signal("-STOP");
+        let mut second = self.server(workers);
+        let next = timeout(PATIENCE, second.listening()).await.expect("it listens in time");
+        becomes_live(&self.http, next).await;
+        first.signal("-CONT");
+        let (code, said) = tokio::task::spawn_blocking(move || first.end()).await.expect("it ends");
+        assert_eq!(code, Some(5), "{said}");
+        self.end_load().await;
+        let (signs, mut shown) = watch::channel(Signs::default());
+        self.begin_load(next, &signs);
+        let begun = timeout(PATIENCE, shown.wait_for(|signs| signs.acknowledged > 0)).await;
+        drop(begun.expect("the load goes in time").expect("the load goes on"));
+        second.kill();
+        self.end_load().await;
     }
 
     pub(crate) fn begin_load(&mut self, address: SocketAddr, signs: &watch::Sender<Signs>) {

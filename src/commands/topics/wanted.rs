@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::config::units::Period;
 use crate::log::kafka::topics::NewTopicOf;
 use crate::rejects::topic_of;
-use crate::serve::REJECT_OVERHEAD;
+use crate::serve::{BINDINGS_MARGIN, REJECT_OVERHEAD};
 use std::collections::BTreeMap;
 
 /// What a topic is for.
@@ -44,15 +44,15 @@ pub(super) fn largest(role: Role, config: &Config) -> u64 {
     config.limits.record.bytes() + OVERHEAD + more
 }
 
-/// Bindings are kept so much longer than the events that they bind.
-const BINDINGS_MARGIN: Period = Period::from_days(3);
-
 /// How long the records of a topic must be kept; `None`: for ever.
 pub(super) fn retention(role: Role, config: &Config) -> Option<Period> {
     let events = config.log.retention_age;
     match role {
         Role::Events | Role::Rejected => Some(events),
-        Role::Bindings => Some(Period::from_ms(events.ms() + BINDINGS_MARGIN.ms())),
+        Role::Bindings => {
+            let margin = u64::try_from(BINDINGS_MARGIN.as_millis()).unwrap_or(u64::MAX);
+            Some(Period::from_ms(events.ms() + margin))
+        }
         Role::Control => None,
     }
 }

@@ -129,7 +129,7 @@ impl Kafka {
     /// # Errors
     /// As [`Log::reader`].
     pub fn whole_reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Everything)?))
+        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Everything)?.fetching()?))
     }
 }
 
@@ -196,7 +196,7 @@ impl Log for Kafka {
     }
 
     fn reader(&self, from: &[u64]) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Meaning)?))
+        Ok(Box::new(TopicReader::new(Arc::clone(&self.0), from, Keeps::Meaning)?.fetching()?))
     }
 
     fn close(&self) {

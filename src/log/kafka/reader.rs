@@ -9,12 +9,12 @@
 //! # Cost
 //! One call of the library a batch, and one copy of each payload into the memory of its batch. While one partition is waited
 //! for, what came of the others is kept up to [`ASIDE_BYTES`]; above, it is dropped and that partition alone is fetched, until
-//! another one is asked for.
+//! another one is asked for, which has all of them fetched again.
 //!
 //! # Failure
 //! What is no longer there is an error. Brokers that are away are none: they are waited for, until the log is closed.
 
-use super::super::{Change, LogError, Reader, Record};
+use super::super::{LogError, Reader, Record};
 use super::envelope;
 use super::raw::{self, Events, Fetched, Queue, Room};
 use super::{Shared, failed, stats, watch};
@@ -34,7 +34,7 @@ const BATCH: usize = 2_048;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What may wait of other partitions than the one that is read.
-const ASIDE_BYTES: usize = 8 << 20;
+const ASIDE_BYTES: usize = 128 << 20;
 
 /// What comes of a partition, in its order.
 enum Came {
@@ -70,6 +70,8 @@ pub(super) struct TopicReader {
     /// The topic's name, as the library takes it.
     topic: CString,
     keeps: Keeps,
+    /// Whether it reads what comes, and not the past: then its statistics are the topic's.
+    live: bool,
 }
 
 /// What is kept of what stands beside a record's bytes.
@@ -82,18 +84,25 @@ pub(super) enum Keeps {
 }
 
 impl TopicReader {
+    /// One that does not fetch yet.
     pub(super) fn new(shared: Arc<Shared>, from: &[u64], keeps: Keeps) -> Result<TopicReader, LogError> {
         assert_eq!(from.len(), shared.partitions as usize, "one offset a partition");
         let topic = &shared.config.topic;
         let refused = |error: KafkaError| failed(topic, "read", &error);
-        let mut consumer: BaseConsumer = shared.properties.consumer().create().map_err(refused)?;
+        let mut config = shared.properties.consumer();
+        if matches!(keeps, Keeps::Everything) {
+            // Who looks single records up may not do so for days, and nobody would hear them.
+            config.set("statistics.interval.ms", "0");
+        }
+        let mut consumer: BaseConsumer = config.create().map_err(refused)?;
         let ends = Arc::clone(&shared.ends);
         consumer.set_nonempty_callback(move || ends.bells.ring());
         shared.ask();
         for (partition, offset) in (0..shared.partitions).zip(from) {
             let (start, end) = shared.ends.of(partition);
             if !(start..=end).contains(offset) {
-                return Err(LogError::OutOfRange { partition, start, end, wanted: *offset });
+                let topic = topic.clone();
+                return Err(LogError::Overtaken { topic, partition, start, end, wanted: *offset });
             }
         }
         let no_queue = || failed(topic, "read", &"the client has no queue");
@@ -101,10 +110,14 @@ impl TopicReader {
         let events = Events::of(consumer.client()).ok_or_else(no_queue)?;
         let name = CString::new(topic.as_str()).map_err(|error| failed(topic, "read", &error))?;
         let (offsets, waiting, room) = (from.to_vec(), VecDeque::new(), Room::new(BATCH));
-        let mut reader =
-            TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone: None, topic: name, keeps };
-        reader.assign(None)?;
-        Ok(reader)
+        let (alone, topic, live) = (None, name, false);
+        Ok(TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone, topic, keeps, live })
+    }
+
+    /// The same, with all partitions fetched from now on.
+    pub(super) fn fetching(mut self) -> Result<TopicReader, LogError> {
+        self.assign(None)?;
+        Ok(self)
     }
 
     /// Fetches from where it is, one partition alone or all of them; what was fetched before is dropped.
@@ -126,12 +139,33 @@ impl TopicReader {
 
     /// Goes to an offset of one partition, and fetches that alone; by reading on, where it is ahead by less than `near`.
     pub(super) fn go_to(&mut self, partition: u32, offset: u64, near: u64) -> Result<(), LogError> {
+        let (start, end) = self.shared.ends.of(partition);
+        if offset < start {
+            return Err(self.overtaken(partition, (start, end), offset));
+        }
         let at = &mut self.offsets[partition as usize];
         if self.alone == Some(partition) && (*at..*at + near).contains(&offset) {
             return Ok(());
         }
         *at = offset;
         self.assign(Some(partition))
+    }
+
+    /// Fetches nothing more from where it is.
+    pub(super) fn forget(&mut self) {
+        // Nobody hears of it: what is asked for next is assigned anew.
+        drop(self.consumer.unassign());
+        self.waiting.clear();
+        self.alone = None;
+    }
+
+    /// Says what the client has said.
+    pub(super) fn tend(&self) {
+        self.events.tell(|_| ());
+    }
+
+    fn overtaken(&self, partition: u32, (start, end): (u64, u64), wanted: u64) -> LogError {
+        LogError::Overtaken { topic: self.shared.config.topic.clone(), partition, start, end, wanted }
     }
 
     /// What waits of other partitions than this one, in bytes.
@@ -170,6 +204,9 @@ impl TopicReader {
             Fetched::Error { partition, code, .. } => problems.push((partition, code)),
         });
         self.events.tell(|statistics| {
+            if !self.live {
+                return;
+            }
             let topic = &self.shared.config.topic;
             stats::fetches(topic, statistics);
             stats::lag(topic, &self.offsets, &self.shared.ends.ends());
@@ -206,11 +243,14 @@ impl TopicReader {
                 }
                 self.shared.ask();
                 let partition = partition.cast_unsigned();
-                let (start, end) = self.shared.ends.of(partition);
-                Err(LogError::OutOfRange { partition, start, end, wanted: self.offsets[partition as usize] })
+                let ends = self.shared.ends.of(partition);
+                Err(self.overtaken(partition, ends, self.offsets[partition as usize]))
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-                self.shared.ends.changed(Change::Deleted);
+                // The brokers may only not agree yet: it is believed when they say so.
+                if let Some(change) = watch::look(&self.shared) {
+                    self.shared.ends.changed(change);
+                }
                 self.unchanged()
             }
             Code::TopicAuthorizationFailed => Err(failed(topic, "read", &code)),
@@ -235,7 +275,7 @@ impl TopicReader {
     /// Nobody is to wait for the brokers any more.
     fn not_closed(&self) -> Result<(), LogError> {
         let closed = self.shared.ends.closed();
-        if closed { Err(failed(&self.shared.config.topic, "read", &"the log was closed")) } else { Ok(()) }
+        if closed { Err(LogError::Closed { topic: self.shared.config.topic.clone() }) } else { Ok(()) }
     }
 
     /// Moves on by what came; gives it, if it is a record.
@@ -261,6 +301,7 @@ impl Drop for TopicReader {
 
 impl Reader for TopicReader {
     fn read(&mut self, records_max: usize, bytes_max: usize, out: &mut Vec<Record>) -> Result<usize, LogError> {
+        self.live = true;
         if self.alone.is_some() {
             self.assign(None)?;
         }
@@ -284,7 +325,7 @@ impl Reader for TopicReader {
         }
         let end = end.min(self.shared.ends.of(partition).1);
         if self.alone.is_some_and(|alone| alone != partition) {
-            self.assign(Some(partition))?;
+            self.assign(None)?;
         }
         while self.offsets[partition as usize] < end {
             let Some(index) = self.waiting.iter().position(|came| came.partition() == partition) else {
@@ -295,7 +336,11 @@ impl Reader for TopicReader {
                 self.fetch(LOOK)?;
                 continue;
             };
-            if matches!(&self.waiting[index], Came::Record(record) if record.offset >= end) {
+            let beyond = match &self.waiting[index] {
+                Came::Record(record) => record.offset >= end,
+                Came::End { offset, .. } => *offset > end,
+            };
+            if beyond {
                 // Whatever was before it is no record.
                 self.offsets[partition as usize] = end;
                 break;

@@ -23,7 +23,7 @@ const DISK_INTERVAL: Duration = Duration::from_millis(250);
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 /// How much longer than events their bindings are kept: an event can outlive the age by the day that its segment may
 /// stay open and the day until that is sealed.
-const BINDINGS_MARGIN: Duration = Duration::from_secs(3 * 24 * 3_600);
+pub const BINDINGS_MARGIN: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// A segment of what people said; a small file is enough.
 const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
 /// How often opening says how far it is.

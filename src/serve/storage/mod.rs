@@ -13,6 +13,7 @@ use crate::log::Log;
 use crate::rejects::sink::Sink;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
+pub use embedded::BINDINGS_MARGIN;
 use embedded::Folder;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,10 +38,10 @@ pub(super) struct Storage {
 
 impl Storage {
     /// Opens the logs; blocks until that is done. Anything that a person should know goes to the notices of `status`.
-    pub(super) fn open(config: &Config, status: &Status) -> Result<Storage, ServeError> {
+    pub(super) fn open(config: &Config, status: &Status, shutdown: &Shutdown) -> Result<Storage, ServeError> {
         if config.kafka.used() {
             let (logs, pairs) = kafka::open(config, status)?;
-            let rejects = if pairs.is_empty() { None } else { Some(Sink::start(pairs)?) };
+            let rejects = if pairs.is_empty() { None } else { Some(Sink::start(pairs, shutdown.clone())?) };
             return Ok(Storage { logs, rejects, folder: None });
         }
         let folder = Folder::open(config, status)?;
@@ -57,6 +58,13 @@ impl Storage {
         if let Some(folder) = &self.folder {
             folder.watch_disk(status.clone(), shutdown.clone());
             folder.retain(status.clone(), shutdown.clone());
+        }
+    }
+
+    /// Ends whoever waits for brokers that are away: with Kafka, closes it.
+    pub(super) fn wait_no_more(&self) {
+        if self.folder.is_none() {
+            self.close();
         }
     }
 
