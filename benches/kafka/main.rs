@@ -2,6 +2,7 @@
 //!
 //! - catch-up: a topic with a million events of 12 partitions is read, decoded and run through all views; then the processor
 //!   time of this process by stage (fetch: librdkafka's threads and the sequencer; decode and dataflow: the workers; output).
+//! - restart: the same topic once more, through the bindings that were written.
 //! - live: a producer of this process at a rate; one event every 10 ms is a marker, and what is measured is from the moment
 //!   before it is given to the producer to the frame that has its run.
 //! - bindings: the same, with the bindings in Kafka, and in memory, where they count at once: what waiting for them costs.
@@ -122,6 +123,11 @@ fn start(broker: &Broker, tick_min: Duration, tick_max: Duration, bound: bool) -
     let open = |topic: &str, linger: &str| -> Arc<dyn Log> {
         let mut properties = broker.properties();
         properties.insert("linger.ms".to_owned(), linger.to_owned());
+        // To try others: WEIR_KAFKA_PROPERTIES=name=value,…
+        let tried = std::env::var("WEIR_KAFKA_PROPERTIES").unwrap_or_default();
+        properties.extend(
+            tried.split(',').filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())),
+        );
         Arc::new(Kafka::open(KafkaConfig::new(topic, properties)).expect("opens"))
     };
     let bindings: Arc<dyn Log> = if bound { open(BINDINGS, "0") } else { Arc::new(Memory::new(BINDINGS)) };
@@ -184,9 +190,15 @@ fn catch_up() {
     }
     producer.flush(Duration::from_secs(60)).expect("is acknowledged");
     drop(producer);
+    for life in ["catch-up", "restart"] {
+        read_all(&broker, life, count, bytes);
+    }
+}
+
+fn read_all(broker: &Broker, life: &str, count: u64, bytes: u64) {
     let before = Stages::now();
     let began = Instant::now();
-    let running = start(&broker, EngineConfig::default().tick_min, EngineConfig::default().tick_max, true);
+    let running = start(broker, EngineConfig::default().tick_min, EngineConfig::default().tick_max, true);
     let last = running.events.ends().into_iter().zip(0..).filter(|(end, _)| *end > 0);
     for (end, partition) in last {
         let position = Position { partition, offset: end - 1 };
@@ -197,7 +209,7 @@ fn catch_up() {
     let (took, used) = (began.elapsed().as_secs_f64(), Stages::now().since(&before));
     let per_million = 1e6 / count as f64;
     println!(
-        "catch-up: {count} events of {} bytes in {took:.1} s: {:.0}/s; {:.1} GB resident; CPU seconds a million events: {}",
+        "{life}: {count} events of {} bytes in {took:.1} s: {:.0}/s; {:.1} GB resident; CPU seconds a million events: {}",
         bytes / count,
         count as f64 / took,
         common::process::resident_bytes() as f64 / 1e9,
