@@ -172,6 +172,11 @@ impl Status {
         }
     }
 
+    /// Whether the log is silent; readers are woken when that is new.
+    pub fn log_silent(&self, silent: bool) {
+        self.update_if(|status| std::mem::replace(&mut status.log_silent, silent) != silent);
+    }
+
     /// Looks how far behind the engine is; readers are woken when that has changed.
     pub fn look(&self) {
         self.update_if(|_| false);

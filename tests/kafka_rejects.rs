@@ -11,10 +11,14 @@ use kafka::{Broker, Message};
 use process::{Running, weir};
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weir::log::Log;
+use weir::engine::Rejected;
 use weir::log::kafka::{Kafka, KafkaConfig};
+use weir::log::{Log, Position};
+use weir::rejects::sink::{self, Sink};
 use weir::rejects::{Entry, resend};
+use weir::shutdown::Shutdown;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const EVENTS: &str = "weir.events";
@@ -87,6 +91,37 @@ fn each_reject_stands_once_in_its_topic_over_any_number_of_lives() {
     let found = positions(&rejected, sent.len());
     assert_eq!(found.len(), sent.len(), "each stands once");
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), sent);
+}
+
+#[test]
+fn a_frame_of_which_some_rejects_stand_there_gets_the_others_once() {
+    let broker = Broker::start();
+    broker.create_topic(EVENTS, 2);
+    broker.create_topic(REJECTED, 1);
+    for partition in 0..2 {
+        broker.produce(EVENTS, partition, &[], (0..5).map(|_| Message::of(b"no event")));
+    }
+    let at = |partition, offset| Rejected {
+        topic: EVENTS.into(),
+        position: Position { partition, offset },
+        kind: "malformed",
+        reason: "no JSON".into(),
+    };
+    let told = [(10, vec![at(0, 0), at(1, 0)]), (20, vec![at(0, 1), at(0, 2), at(1, 1)]), (30, vec![at(1, 2)])];
+    // The first life writes the first frame and a part of the second; each further one is told of everything again.
+    for (frames, of_the_last) in [(2, 1), (2, 2), (3, 1), (3, 1)] {
+        let open = |topic: &str| Kafka::open(KafkaConfig::new(topic, broker.properties()));
+        let pair = sink::pair(&Arc::new(open(EVENTS).expect("opens")), open).expect("is there");
+        let sink = Sink::start(vec![pair], Shutdown::default()).expect("starts");
+        for (index, (upper, rejected)) in told[..frames].iter().enumerate() {
+            let count = if index + 1 == frames { of_the_last.min(rejected.len()) } else { rejected.len() };
+            sink.rejected(*upper, &rejected[..count]);
+        }
+        sink.finish();
+    }
+    let expected: Vec<_> = told.iter().flat_map(|(_, rejected)| rejected).map(|rejected| rejected.position).collect();
+    let expected: Vec<_> = expected.into_iter().map(|position| (position.partition, position.offset)).collect();
+    assert_eq!(positions(&rejected(&broker), expected.len()), expected, "each once, in order");
 }
 
 #[test]

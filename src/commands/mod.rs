@@ -7,6 +7,7 @@ pub mod check_config;
 mod control;
 pub mod demo;
 pub mod incident;
+mod kafka;
 pub mod rejects;
 pub mod rule;
 mod say;

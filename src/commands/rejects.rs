@@ -1,11 +1,10 @@
 //! `weir rejects`: what was not taken from Kafka, as it was, with why; and `--resend`, once the reason is mended.
 
-use super::{Exit, Failure, LogArgs, check_config, environment, say};
-use crate::config::{Config, Loaded};
+use super::{Exit, Failure, LogArgs, kafka, say};
 use crate::log::Record;
 use crate::log::kafka::{Kafka, KafkaConfig};
 use crate::rejects::{Entry, resend, topic_of};
-use crate::{serve, telemetry};
+use crate::serve;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -33,11 +32,6 @@ pub struct Args {
     resend: bool,
 }
 
-/// No brokers are configured.
-#[derive(Debug, thiserror::Error)]
-#[error("no brokers are configured, so there is no topic of rejects")]
-struct NoBrokers;
-
 /// So much of an original is shown in a line.
 const SHOWN_CHARS: usize = 100;
 
@@ -46,18 +40,7 @@ const SHOWN_CHARS: usize = 100;
 /// # Errors
 /// The configuration is wrong, or Kafka does not answer or refuses.
 pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
-    let Loaded { config, notices } =
-        Config::load(args.config.as_deref(), environment()?).map_err(|error| check_config::failure(&error))?;
-    telemetry::init_logs(
-        log.log_level.as_deref().unwrap_or("error"),
-        log.log_format.unwrap_or(config.telemetry.format),
-    )
-    .map_err(|error| Failure::new(Exit::Usage, &error))?;
-    notices.iter().for_each(|notice| say::note(notice));
-    if !config.kafka.used() {
-        let remedy = "set kafka.brokers (WEIR_KAFKA_BROKERS); of the embedded log, `weir watch rejects` shows what was not taken";
-        return Err(Failure::new(Exit::Usage, &NoBrokers).with_remedy(remedy));
-    }
+    let config = kafka::configured(args.config.as_deref(), log)?;
     let properties = serve::kafka_properties(&config)?;
     let open = |topic: &str| {
         let record_bytes_max = config.limits.record.len() + serve::REJECT_OVERHEAD;

@@ -11,7 +11,9 @@
 //!
 //! # Failure
 //! Records that left before they were read are told, each with where it stood ([`EngineError::Lost`]), and nothing is fed until
-//! somebody has accepted that. A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
+//! somebody has accepted that.
+//!
+//! A partition of which no binding is left while its records are cannot be told bound from unbound: an error. What retention
 //! leaves of a bindings log never looks like that. Where records are kept for ever all of them are carried then.
 
 use super::bindings::{Body, Counting, Part};

@@ -136,10 +136,10 @@ impl Life {
             if let Some(outcome) = commit.wait_at_most(LOOK) {
                 break outcome.map_err(EngineError::Append)?;
             }
-            self.status.update(|status| status.log_silent = since.elapsed() >= SILENT_AFTER);
+            self.status.log_silent(since.elapsed() >= SILENT_AFTER);
             self.go_on()?;
         };
-        self.status.update(|status| status.log_silent = false);
+        self.status.log_silent(false);
         Ok(positions.first().expect("one record was appended").offset)
     }
 

@@ -328,7 +328,7 @@ impl Sequencer {
         loop {
             let outcome = commit.wait_at_most(LOOK);
             let silent = outcome.is_none() && since.elapsed() >= SILENT_AFTER;
-            self.status.update_if(|status| std::mem::replace(&mut status.log_silent, silent) != silent);
+            self.status.log_silent(silent);
             if let Some(outcome) = outcome {
                 return Ok(outcome);
             }

@@ -6,10 +6,10 @@
 mod findings;
 mod wanted;
 
-use super::{Exit, Failure, LogArgs, check_config, environment, runtime, say};
-use crate::config::{Config, Loaded};
+use super::{Exit, Failure, LogArgs, kafka, runtime, say};
+use crate::config::Config;
 use crate::log::kafka::topics::Topics;
-use crate::{serve, telemetry};
+use crate::serve;
 use findings::{Finding, findings};
 use std::path::PathBuf;
 use wanted::{Shape, Wanted};
@@ -49,11 +49,6 @@ pub struct Create {
     check: bool,
 }
 
-/// No brokers are configured.
-#[derive(Debug, thiserror::Error)]
-#[error("no brokers are configured, so there are no topics: the embedded log is used")]
-struct NoBrokers;
-
 /// Topics cannot be used as they are.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of the topics cannot be used as they are")]
@@ -65,15 +60,7 @@ struct Unusable(usize);
 /// The configuration is wrong, Kafka does not answer or refuses, or a topic cannot be used.
 pub fn run(args: Args, log: &LogArgs) -> Result<(), Failure> {
     let Command::Create(args) = args.command;
-    let Loaded { config, notices } =
-        Config::load(args.config.as_deref(), environment()?).map_err(|error| check_config::failure(&error))?;
-    let level = log.log_level.as_deref().unwrap_or("error");
-    telemetry::init_logs(level, log.log_format.unwrap_or(config.telemetry.format))
-        .map_err(|error| Failure::new(Exit::Usage, &error))?;
-    notices.iter().for_each(|notice| say::note(notice));
-    if !config.kafka.used() {
-        return Err(Failure::new(Exit::Usage, &NoBrokers).with_remedy("set kafka.brokers (WEIR_KAFKA_BROKERS)"));
-    }
+    let config = kafka::configured(args.config.as_deref(), log)?;
     let topics = Topics::new(&serve::kafka_properties(&config)?).map_err(serve::ServeError::from)?;
     let unusable = runtime()?.block_on(all(&topics, &config, &args)).map_err(serve::ServeError::from)?;
     if unusable > 0 { Err(Failure::new(Exit::Failed, &Unusable(unusable))) } else { Ok(()) }

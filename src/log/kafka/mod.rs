@@ -12,6 +12,7 @@
 //! | `ends` | what is known of where the partitions begin and end, and who is told |
 //! | `producer` | from `append` to acknowledged |
 //! | `reader` | reading by offset |
+//! | `waiting` | what was taken from the library and not handed out yet |
 //! | `lookup` | single records, by where they stand |
 //! | `watch` | whether the topic is still what it was |
 //! | `topics` | making topics, and asking how those are that are there |
@@ -35,6 +36,7 @@ mod raw;
 mod reader;
 mod stats;
 pub mod topics;
+mod waiting;
 mod watch;
 
 pub use client::{PropertyError, check_property};

@@ -14,16 +14,16 @@
 //! # Failure
 //! What is no longer there is an error. Brokers that are away are none: they are waited for, until the log is closed.
 
-use super::super::{LogError, Reader, Record};
+use super::super::{Envelope, LogError, Reader, Record};
 use super::envelope;
 use super::raw::{self, Events, Fetched, Queue, Room};
+use super::waiting::{Came, Waiting};
 use super::{Shared, failed, stats, watch};
 use bytes::{Bytes, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,24 +36,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What may wait of other partitions than the one that is read.
 const ASIDE_BYTES: usize = 128 << 20;
 
-/// What comes of a partition, in its order.
-enum Came {
-    Record(Record),
-    /// Nothing is before this offset that was not handed out.
-    End {
-        partition: u32,
-        offset: u64,
-    },
-}
-
-impl Came {
-    fn partition(&self) -> u32 {
-        match self {
-            Came::Record(Record { partition, .. }) | Came::End { partition, .. } => *partition,
-        }
-    }
-}
-
 /// See the module.
 pub(super) struct TopicReader {
     shared: Arc<Shared>,
@@ -63,7 +45,7 @@ pub(super) struct TopicReader {
     consumer: BaseConsumer,
     offsets: Vec<u64>,
     /// Taken from the library, and not handed out yet.
-    waiting: VecDeque<Came>,
+    waiting: Waiting,
     room: Room,
     /// The one partition that is fetched; `None`: all are.
     alone: Option<u32>,
@@ -81,6 +63,23 @@ pub(super) enum Keeps {
     Meaning,
     /// Key and headers, whatever they are.
     Everything,
+}
+
+impl Keeps {
+    /// By which names headers are kept.
+    fn headers(self) -> fn(&[u8]) -> Option<String> {
+        match self {
+            Keeps::Meaning => envelope::wanted,
+            Keeps::Everything => envelope::named,
+        }
+    }
+
+    fn envelope(self, tombstone: bool, key: Option<&[u8]>, headers: Vec<(String, Bytes)>) -> Option<Envelope> {
+        match self {
+            Keeps::Meaning => envelope::of(tombstone, key, headers),
+            Keeps::Everything => envelope::whole(tombstone, key, headers),
+        }
+    }
 }
 
 impl TopicReader {
@@ -109,7 +108,7 @@ impl TopicReader {
         let queue = Queue::of(consumer.client()).ok_or_else(no_queue)?;
         let events = Events::of(consumer.client()).ok_or_else(no_queue)?;
         let name = CString::new(topic.as_str()).map_err(|error| failed(topic, "read", &error))?;
-        let (offsets, waiting, room) = (from.to_vec(), VecDeque::new(), Room::new(BATCH));
+        let (offsets, waiting, room) = (from.to_vec(), Waiting::new(shared.partitions), Room::new(BATCH));
         let (alone, topic, live) = (None, name, false);
         Ok(TopicReader { shared, queue, events, consumer, offsets, waiting, room, alone, topic, keeps, live })
     }
@@ -168,34 +167,17 @@ impl TopicReader {
         LogError::Overtaken { topic: self.shared.config.topic.clone(), partition, start, end, wanted }
     }
 
-    /// What waits of other partitions than this one, in bytes.
-    fn aside(&self, partition: u32) -> usize {
-        let bytes = |came: &Came| match came {
-            Came::Record(record) if record.partition != partition => record.payload.len() + size_of::<Came>(),
-            _ => 0,
-        };
-        self.waiting.iter().map(bytes).sum()
-    }
-
     /// Takes what was fetched; waits for it at most so long.
     fn fetch(&mut self, timeout: Duration) -> Result<(), LogError> {
         self.unchanged()?;
         let mut bytes = BytesMut::new();
         let (mut found, mut problems) = (Vec::new(), Vec::new());
-        let (keeps, wanted) = match self.keeps {
-            Keeps::Meaning => (Keeps::Meaning, envelope::wanted as fn(&[u8]) -> Option<String>),
-            Keeps::Everything => (Keeps::Everything, envelope::named as fn(&[u8]) -> Option<String>),
-        };
-        raw::take(&self.queue, &mut self.room, timeout, wanted, |fetched| match fetched {
+        let keeps = self.keeps;
+        raw::take(&self.queue, &mut self.room, timeout, keeps.headers(), |fetched| match fetched {
             Fetched::Record { partition, offset, appended_at, payload, key, headers } => {
                 let begin = bytes.len();
                 bytes.extend_from_slice(payload.unwrap_or_default());
-                let tombstone = payload.is_none();
-                let envelope = match keeps {
-                    Keeps::Meaning => envelope::of(tombstone, key, headers),
-                    Keeps::Everything => envelope::whole(tombstone, key, headers),
-                };
-                let envelope = envelope.map(Arc::new);
+                let envelope = keeps.envelope(payload.is_none(), key, headers).map(Arc::new);
                 found.push((partition, offset, Some((appended_at, begin..bytes.len(), envelope))));
             }
             Fetched::Error { partition, offset, code: RDKafkaErrorCode::PartitionEOF } => {
@@ -214,13 +196,14 @@ impl TopicReader {
         let bytes: Bytes = bytes.freeze();
         for (partition, offset, record) in found {
             let (partition, offset) = (partition.cast_unsigned(), offset.cast_unsigned());
-            self.waiting.push_back(match record {
+            let came = match record {
                 Some((appended_at, at, envelope)) => {
                     let appended_at = u64::try_from(appended_at).unwrap_or(0);
                     Came::Record(Record { partition, offset, appended_at, payload: bytes.slice(at), envelope })
                 }
-                None => Came::End { partition, offset },
-            });
+                None => Came::End(offset),
+            };
+            self.waiting.push(partition, came);
         }
         for partition in 0..self.shared.partitions {
             if let Some((start, end)) = raw::watermarks(self.consumer.client(), &self.topic, partition.cast_signed()) {
@@ -279,10 +262,10 @@ impl TopicReader {
     }
 
     /// Moves on by what came; gives it, if it is a record.
-    fn pass(&mut self, came: Came) -> Option<Record> {
-        let (partition, next, record) = match came {
-            Came::Record(record) => (record.partition, record.offset + 1, Some(record)),
-            Came::End { partition, offset } => (partition, offset, None),
+    fn pass(&mut self, partition: u32, came: Came) -> Option<Record> {
+        let (next, record) = match came {
+            Came::Record(record) => (record.offset + 1, Some(record)),
+            Came::End(offset) => (offset, None),
         };
         let offset = &mut self.offsets[partition as usize];
         *offset = next.max(*offset);
@@ -305,13 +288,17 @@ impl Reader for TopicReader {
         if self.alone.is_some() {
             self.assign(None)?;
         }
-        if self.waiting.is_empty() {
-            self.fetch(Duration::ZERO)?;
-        }
-        let (before, mut bytes) = (out.len(), 0);
+        let (before, mut bytes, mut fetched) = (out.len(), 0, false);
         while out.len() - before < records_max && (bytes == 0 || bytes < bytes_max) {
-            let Some(came) = self.waiting.pop_front() else { break };
-            let record = self.pass(came);
+            let Some((partition, came)) = self.waiting.next() else {
+                if fetched || out.len() > before {
+                    break;
+                }
+                self.fetch(Duration::ZERO)?;
+                fetched = true;
+                continue;
+            };
+            let record = self.pass(partition, came);
             bytes += record.as_ref().map_or(0, |record| record.payload.len().max(1));
             out.extend(record);
         }
@@ -328,25 +315,25 @@ impl Reader for TopicReader {
             self.assign(None)?;
         }
         while self.offsets[partition as usize] < end {
-            let Some(index) = self.waiting.iter().position(|came| came.partition() == partition) else {
-                self.not_closed()?;
-                if self.aside(partition) > ASIDE_BYTES {
-                    self.assign(Some(partition))?;
+            let beyond = match self.waiting.first(partition) {
+                Some(Came::Record(record)) => record.offset >= end,
+                Some(Came::End(offset)) => *offset > end,
+                None => {
+                    self.not_closed()?;
+                    if self.waiting.aside(partition) > ASIDE_BYTES {
+                        self.assign(Some(partition))?;
+                    }
+                    self.fetch(LOOK)?;
+                    continue;
                 }
-                self.fetch(LOOK)?;
-                continue;
-            };
-            let beyond = match &self.waiting[index] {
-                Came::Record(record) => record.offset >= end,
-                Came::End { offset, .. } => *offset > end,
             };
             if beyond {
                 // Whatever was before it is no record.
                 self.offsets[partition as usize] = end;
                 break;
             }
-            let came = self.waiting.remove(index).expect("found just now");
-            let record = self.pass(came);
+            let came = self.waiting.take(partition).expect("looked at just now");
+            let record = self.pass(partition, came);
             out.extend(record);
         }
         Ok(out.len() - before)
