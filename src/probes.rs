@@ -46,14 +46,27 @@ struct Readiness {
     clock: Clock,
     disk_full: bool,
     log_silent: bool,
+    /// The tick of the newest snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_at: Option<u64>,
     notices: Vec<String>,
 }
 
 impl Readiness {
     fn new(ready: bool, engine: EngineStatus) -> Readiness {
         let remedies = remedies(&engine);
-        let EngineStatus { phase, epoch, time, behind_records, behind_ms, clock, disk_full, log_silent, notices } =
-            engine;
+        let EngineStatus {
+            phase,
+            epoch,
+            time,
+            behind_records,
+            behind_ms,
+            clock,
+            disk_full,
+            log_silent,
+            snapshot_at,
+            notices,
+        } = engine;
         let (replayed, total) = match phase {
             Phase::Recovering { replayed, total } => (Some(replayed), Some(total)),
             Phase::Starting | Phase::Live | Phase::Draining => (None, None),
@@ -71,6 +84,7 @@ impl Readiness {
             clock,
             disk_full,
             log_silent,
+            snapshot_at: Some(snapshot_at).filter(|at| *at > 0),
             notices,
         }
     }

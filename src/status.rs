@@ -78,6 +78,8 @@ pub struct EngineStatus {
     pub disk_full: bool,
     /// Whether the log does not answer: nothing can be bound, so nothing new is shown.
     pub log_silent: bool,
+    /// The tick of the newest snapshot; 0: none.
+    pub snapshot_at: u64,
     /// Anything that a person should know, each a sentence (a torn tail cut off, a new epoch and why).
     pub notices: Vec<String>,
 }
@@ -102,6 +104,7 @@ impl Default for EngineStatus {
             clock: Clock::default(),
             disk_full: false,
             log_silent: false,
+            snapshot_at: 0,
             notices: Vec::new(),
         }
     }

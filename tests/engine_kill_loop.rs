@@ -64,7 +64,9 @@ fn loaded() {
     let logs = Logs::open(Path::new(&variable(FOLDER)));
     let time = Stepped::by(variable(CLOCK_MS).parse().unwrap());
     let workers = usize::try_from(1 + life % 3).unwrap();
-    let engine = Running::with(EngineConfig { time, ..config(workers) }, &logs, Fold::telling());
+    // So short a span that a life of a second may go on from one of the life before it.
+    let config = rig::with_snapshots(EngineConfig { time, ..config(workers) }, Path::new(&variable(FOLDER)), 300);
+    let engine = Running::with(config, &logs, Fold::telling());
     let mut rng = StdRng::seed_from_u64(life);
     let mut load = Load::new(life, 1_000);
     let mut sent = [0_u64; 5];
@@ -94,6 +96,10 @@ fn loaded() {
             println!("A life{life}-{stream} {count}");
         }
         engine.wait_released(&positions[positions.len() - 1..]);
+        let restored_at = engine.fold.look(|folded| folded.restored_at);
+        if turn == 0 && restored_at > 0 {
+            println!("S {restored_at}");
+        }
     }
 }
 
@@ -120,6 +126,8 @@ struct Told {
     acknowledged: BTreeMap<String, u64>,
     /// Digests, by position.
     frames: BTreeMap<u64, String>,
+    /// The snapshots that lives went on from.
+    snapshots: Vec<u64>,
 }
 
 impl Told {
@@ -133,6 +141,7 @@ impl Told {
                 let before = self.frames.entry(time.parse().unwrap()).or_insert_with(|| digests.to_owned());
                 assert_eq!(before, digests, "position {time} is valid in this life as in those before it");
             }
+            (Some("S"), Some(tick), None, None) => self.snapshots.push(tick.parse().unwrap()),
             _ => {}
         }
     }
@@ -196,6 +205,8 @@ fn killed_at_any_moment_it_shows_the_same_numbers() {
     let (control, held) = (logs.control.ends()[0], logs.held());
     logged.insert("control".to_owned(), control);
     drop(logs);
+    println!("{} of {kills} lives went on from a snapshot", told.snapshots.len());
+    assert!(told.snapshots.len() > 1, "lives went on from snapshots");
     println!("{} streams, {} events of them, {} frames", logged.len(), logged.values().sum::<u64>(), told.frames.len());
     assert!(told.frames.len() > 20 && told.acknowledged.values().sum::<u64>() > 200, "the load was worth the name");
     for (stream, count) in &told.acknowledged {

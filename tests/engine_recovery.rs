@@ -16,6 +16,7 @@ use weir::shutdown::Shutdown;
 use weir::status::{Phase, Status};
 use weir::verdicts::Verdict;
 use weir_schemas::event::TestEvent;
+use weir_schemas::row::Row;
 use weir_schemas::update::{Digest, Frame};
 
 /// A test that waits longer than this has failed.
@@ -357,6 +358,10 @@ impl FrameSink for Replayed {
     fn epoch(&self, _: Arc<str>) {}
     fn frame(&self, _: Frame) {}
     fn rejected(&self, _upper: u64, _rejected: &[weir::engine::Rejected]) {}
+    fn rows(&self) -> Vec<Vec<Row>> {
+        Vec::new()
+    }
+    fn restore(&self, _: u64, _: Vec<Vec<Row>>, _: &[Digest]) {}
 
     fn live(&self) {
         self.1.send(self.0.phase()).unwrap();

@@ -38,8 +38,8 @@ use weir::log::{Log, Position};
 use weir::shutdown::Shutdown;
 use weir::status::Status;
 use weir::verdicts::Verdicts;
-use weir_schemas::row::Value;
-use weir_schemas::update::Frame;
+use weir_schemas::row::{Row, Value};
+use weir_schemas::update::{Digest, Frame};
 use weir_schemas::view::view_index;
 
 const EVENTS: &str = "weir.events";
@@ -107,6 +107,10 @@ impl FrameSink for Sink {
         self.1.notify_all();
     }
     fn rejected(&self, _: u64, _: &[Rejected]) {}
+    fn rows(&self) -> Vec<Vec<Row>> {
+        Vec::new()
+    }
+    fn restore(&self, _: u64, _: Vec<Vec<Row>>, _: &[Digest]) {}
     fn live(&self) {}
 }
 

@@ -17,8 +17,9 @@
 //! Two map operations an event; 18 bytes an event id for 24 to 48 hours.
 
 use crate::config::Config;
+use crate::context::Context;
 use crate::input::{Event, Input, Position, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Machine, Step, keyed, reuse};
+use crate::keyed::{Collection, Home, Machine, Step, keyed, reuse};
 use crate::map::Map;
 use crate::notes::{Note, Notes};
 use serde::{Deserialize, Serialize};
@@ -31,15 +32,17 @@ use weir_schemas::id::Id;
 const HOUR_MS: u64 = 3_600_000;
 
 /// Admits events, distributed by stream; and what they say about the lives of their runs.
-pub fn admit<'s>(config: &Config, input: Collection<'s, Input>) -> (Collection<'s, Input>, Collection<'s, Note>) {
+pub fn admit<'s>(cx: &Context<'s>, input: Collection<'s, Input>) -> (Collection<'s, Input>, Collection<'s, Note>) {
     let pact = Exchange::new(|(input, _, _): &(Input, u64, i64)| match input {
         Input::Event(event) => event.stream().route(),
         Input::Refused(refusal) => refusal.position.offset,
     });
-    keyed("Admission", input, pact, config.until, Admission::new(config)).ok_err(|(output, time, diff)| match output {
-        Output::Input(input) => Ok((input, time, diff)),
-        Output::Note(note) => Err((note, time, diff)),
-    })
+    keyed("Admission", input, pact, &cx.states, Admission::new(&cx.config)).ok_err(
+        |(output, time, diff)| match output {
+            Output::Input(input) => Ok((input, time, diff)),
+            Output::Note(note) => Err((note, time, diff)),
+        },
+    )
 }
 
 /// What comes out.
@@ -357,6 +360,10 @@ impl Machine for Admission {
             (*id, StreamEntry { state, check_at: checks.get(id).copied().unwrap_or(0) })
         };
         self.streams.sorted().into_iter().map(entry).collect()
+    }
+
+    fn home((stream, _): &Self::Entry) -> Home {
+        Home::Routed(stream.route())
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -23,6 +23,7 @@ mod machine;
 mod untold;
 
 use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{PhaseChange, RowChange};
 use crate::fork::fork;
 use crate::input::{Names, Text};
@@ -164,7 +165,7 @@ pub fn orders<'s>(scope: &Scope<'s, u64>) -> (OrdersHandle<'s>, Collection<'s, O
 /// Adds up what is held, closes the loop of orders, and gives the rows of `missing`: what was left out.
 #[must_use]
 pub fn budget<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     held: [Collection<'s, Held>; KINDS],
     phases: Collection<'s, PhaseChange>,
     handle: OrdersHandle<'s>,
@@ -178,7 +179,7 @@ pub fn budget<'s>(
     // All workers are told the same; this is on the first one.
     let told = inlets
         .add(phases, Pipeline, |change| (change.peer == 0).then_some(BudgetInput::Phase(change.run, change.phase)))
-        .keyed(config.until, Budget::new(config, scope.peers() as u64));
+        .keyed(&cx.states, Budget::new(&cx.config, scope.peers() as u64));
     let (told, missing) = fork("MissingOfBudget", told, |output| match output {
         BudgetOutput::Missing(row) => Some(row.clone()),
         BudgetOutput::Order(_) => None,

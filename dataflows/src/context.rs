@@ -1,6 +1,7 @@
 //! What every view is rendered with.
 
 use crate::config::Config;
+use crate::keyed::States;
 use std::sync::Arc;
 use timely::dataflow::Scope;
 
@@ -11,4 +12,6 @@ pub struct Context<'s> {
     pub scope: Scope<'s, u64>,
     /// The configuration.
     pub config: Arc<Config>,
+    /// What keeps the states of all operators.
+    pub states: States,
 }

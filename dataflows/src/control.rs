@@ -10,11 +10,11 @@
 //! # Cost
 //! O(rules) memory a worker; nothing an event.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::RowChange;
 use crate::fork::Forks;
 use crate::input::{Position, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Home, Machine, Step, keyed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,10 +75,10 @@ enum Output {
 }
 
 /// Keeps what holds.
-pub fn control<'s>(config: &Config, records: Collection<'s, ControlInput>) -> ControlStreams<'s> {
+pub fn control<'s>(cx: &Context<'s>, records: Collection<'s, ControlInput>) -> ControlStreams<'s> {
     let peers = records.scope().peers() as u64;
     let one = Exchange::new(|_: &(ControlInput, u64, i64)| 0);
-    let told = keyed("Control", records, one, config.until, Controls { peers, ..Controls::default() });
+    let told = keyed("Control", records, one, &cx.states, Controls { peers, ..Controls::default() });
     let mut kinds = Forks::new("ControlKinds", told);
     let rows = kinds.tap(|output| match output {
         Output::Row(row) => Some(row.clone()),
@@ -196,6 +196,10 @@ impl Machine for Controls {
 
     fn entries(&self) -> Vec<Held> {
         self.held.values().cloned().collect()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Routed(0)
     }
 
     fn restore(&mut self, entries: Vec<Held>) -> Vec<u64> {

@@ -71,8 +71,8 @@ pub struct DurationStreams<'s> {
 /// Keeps the durations. `facts`: those of a test on one worker.
 #[must_use]
 pub fn durations<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> DurationStreams<'s> {
-    let (until, first) = (cx.config.until, cx.config.slow_tests);
-    let told = keyed("Durations", facts, Pipeline, until, Durations::new(Arc::clone(&cx.config)));
+    let (states, first) = (&cx.states, cx.config.slow_tests);
+    let told = keyed("Durations", facts, Pipeline, states, Durations::new(Arc::clone(&cx.config)));
     let mut kinds = Forks::new("DurationKinds", told);
     let slow = kinds.tap(|told| match told {
         Told::Slow(fact) => Some(fact.clone()),
@@ -87,11 +87,11 @@ pub fn durations<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> Du
         _ => None,
     });
     let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Slowest>, u64, i64)| ranked.group.0.route());
-    let slowest = keyed("SlowTests", ranked, by_project, until, TopK::new(first));
+    let slowest = keyed("SlowTests", ranked, by_project, states, TopK::new(first));
     let slowest =
         slowest.map(|(ranked, time, diff)| (RowChange { row: ranked.value.row, cause: ranked.cause }, time, diff));
     let by_project = Exchange::new(|(fact, _, _): &(AttemptFact, u64, i64)| project_scope(&fact.names.project).route());
-    let others = keyed("SlowTestsOthers", overflow, by_project, until, Others::new(memory(&cx.config)));
+    let others = keyed("SlowTestsOthers", overflow, by_project, states, Others::new(memory(&cx.config)));
     DurationStreams { slow, rows: slowest.concat(others) }
 }
 

@@ -5,28 +5,29 @@
 //! No exchange: events stay where they are.
 
 use crate::admission::late;
-use crate::config::Config;
+use crate::context::Context;
 use crate::departed::Departed;
 use crate::facts::{Phase, PhaseChange};
 use crate::input::{Input, Text};
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Pipeline;
 use weir_schemas::id::Id;
 
 /// Refuses events of runs that have left.
 pub fn gate<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     admitted: Collection<'s, Input>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, Input> {
-    let gate = Gate { departed: Departed::default(), late_memory_ms: config.late_memory_ms, nothing: Text::from("") };
+    let gate =
+        Gate { departed: Departed::default(), late_memory_ms: cx.config.late_memory_ms, nothing: Text::from("") };
     Inlets::new("Gate", admitted.scope())
         .add(admitted, Pipeline, |input| Some(GateInput::Event(input)))
         .add(phases, Pipeline, |change| {
             (change.phase == Phase::Evicted).then(|| GateInput::Evicted(Box::new(change.run)))
         })
-        .keyed(config.until, gate)
+        .keyed(&cx.states, gate)
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +75,10 @@ impl Machine for Gate {
 
     fn entries(&self) -> Vec<Self::Entry> {
         self.departed.entries()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Everywhere
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

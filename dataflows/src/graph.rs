@@ -17,8 +17,8 @@ use crate::facts::{AttemptFact, PhaseChange, RowChange, Rows};
 use crate::fork::Forks;
 use crate::gate::gate;
 use crate::input::{Event, Input, Refusal};
-use crate::keyed::{Collection, Updates};
-use crate::output::{Outputs, Sink};
+use crate::keyed::{Collection, States, Updates};
+use crate::output::{Cut, Outputs, Sink};
 use crate::results::{self, results};
 use crate::run_failures::{self, run_failures};
 use crate::runs::silence::{self, Pause};
@@ -56,23 +56,47 @@ pub struct Inputs {
     pub questions: InputHandle<u64, CapacityContainerBuilder<Updates<Question>>>,
     /// The bound ticks, each sent at its own time, once its binding is durable; then advanced past it.
     pub commits: InputHandle<u64, CapacityContainerBuilder<Vec<u64>>>,
+    /// What all operators of the worker keep.
+    pub states: States,
 }
 
 /// Builds the dataflow on a worker. `sink` receives frames on worker 0.
 pub fn build(worker: &mut Worker, config: &Config, sink: Sink) -> Inputs {
+    build_from(worker, config, None, sink)
+}
+
+/// The same, of which the state is that of a cut: it is to be taken up ([`States`]) before the dataflow is stepped, and nothing up to
+/// the cut is to be fed.
+pub fn build_from(worker: &mut Worker, config: &Config, cut: Option<Cut>, sink: Sink) -> Inputs {
     let config = Arc::new(config.clone());
-    worker.dataflow_named("weir", |scope| {
+    let states = States::new((worker.index(), worker.peers()), config.until, cut.as_ref().map(|cut| cut.tick));
+    let mut inputs = worker.dataflow_named("weir", |scope| {
         let (events, event_stream) = scope.new_input::<Updates<Input>>();
         let (silence, silence_stream) = scope.new_input::<Updates<bool>>();
         let (control, control_stream) = scope.new_input::<Updates<ControlInput>>();
         let (questions, question_stream) = scope.new_input::<Updates<Question>>();
         let (commits, commit_stream) = scope.new_input::<Vec<u64>>();
-        let cx = Context { scope, config };
+        let cx = Context { scope, config, states: states.clone() };
         let asked = asked(&cx, question_stream);
         let (outputs, refusals, answers) = render(&cx, event_stream, silence_stream, control_stream, asked);
-        outputs.release(refusals, answers, commit_stream, sink);
-        Inputs { events, silence, control, questions, commits }
-    })
+        outputs.release((refusals, answers), commit_stream, (cut.clone(), states.clone()), sink);
+        Inputs { events, silence, control, questions, commits, states }
+    });
+    if let Some(cut) = cut {
+        inputs.advance_to(cut.tick + 1);
+        inputs.commits.advance_to(cut.tick + 1);
+    }
+    inputs
+}
+
+impl Inputs {
+    /// Says that nothing more comes before `time`; what is committed is said apart.
+    pub fn advance_to(&mut self, time: u64) {
+        self.events.advance_to(time);
+        self.silence.advance_to(time);
+        self.control.advance_to(time);
+        self.questions.advance_to(time);
+    }
 }
 
 /// Questions of each kind of rule, to every worker.
@@ -104,13 +128,13 @@ struct Admitted<'s> {
 
 /// Admission, the lives of runs, and the gate.
 fn admitted<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     events: Collection<'s, Input>,
     silence: Collection<'s, Pause>,
     orders: Collection<'s, Order>,
 ) -> Admitted<'s> {
-    let (admitted, notes) = admit(config, events);
-    let mut lives = Forks::new("RunKinds", live(config, notes, silence, orders));
+    let (admitted, notes) = admit(cx, events);
+    let mut lives = Forks::new("RunKinds", live(cx, notes, silence, orders));
     let phases = lives.tap(|output| match output {
         RunOutput::Phase(change) => Some(change.clone()),
         RunOutput::Facts(_) | RunOutput::Missing(_) => None,
@@ -125,7 +149,7 @@ fn admitted<'s>(
     });
     // Once for all that are told.
     let phases = phases.exchange(|(change, _, _): &(PhaseChange, u64, i64)| change.peer);
-    let passed = gate(config, admitted, phases.clone());
+    let passed = gate(cx, admitted, phases.clone());
     Admitted { facts, phases, missing_of_streams, passed }
 }
 
@@ -164,20 +188,19 @@ fn render<'s>(
     control: Collection<'s, ControlInput>,
     asked: AskedOf<'s>,
 ) -> (Outputs<'s>, Collection<'s, Arc<Refusal>>, Collection<'s, Answer>) {
-    let config = &*cx.config;
-    let control = crate::control::control(config, control);
+    let control = crate::control::control(cx, control);
     let (orders_handle, orders) = orders(&cx.scope);
     let silence = silence::everywhere(silence);
     let Admitted { facts: of_runs, phases, missing_of_streams, passed } =
-        admitted(config, events, silence.clone(), orders.clone());
+        admitted(cx, events, silence.clone(), orders.clone());
     let events = events_by_kind(passed);
-    let withdrawals = withdrawals::withdrawals(config, events.that_withdraw, phases.clone());
+    let withdrawals = withdrawals::withdrawals(cx, events.that_withdraw, phases.clone());
     let measures = (events.of_performance, withdrawals.events.clone());
     let measured = performance::measures::measures(cx, measures, phases.clone(), control.rules.clone());
     let failures_of_runs = (events.of_runs, withdrawals.of_events.clone());
-    let failures_of_runs = run_failures(config, failures_of_runs, phases.clone(), control.rules.clone());
+    let failures_of_runs = run_failures(cx, failures_of_runs, phases.clone(), control.rules.clone());
     let of_results = (phases.clone(), control.rules.clone(), orders.clone());
-    let results = results(config, events.of_results, withdrawals.events, of_results);
+    let results = results(cx, events.of_results, withdrawals.events, of_results);
     let of_coverage = events.of_coverage.concat(withdrawals.of_events);
     let coverage =
         coverage::render(cx, of_coverage, phases.clone(), of_runs.clone(), control.rules.clone(), orders.clone());
@@ -186,13 +209,13 @@ fn render<'s>(
     let refusals =
         [events.refusals, results.refusals, control.refusals, failures_of_runs.refusals, withdrawals.refusals];
     let refusals = cx.scope.concatenate(refusals);
-    let mut parts = Forks::new("PartsOfRuns", sum(config, results.changes, phases.clone()));
+    let mut parts = Forks::new("PartsOfRuns", sum(cx, results.changes, phases.clone()));
     let parts_of_runs = parts.tap(|part| (!part.of_suite).then(|| part.clone()));
     let parts_of_suites = parts.rest(|part| part.of_suite.then_some(part));
-    let suites = suite_progress::render(config, parts_of_suites, events.of_suites, phases.clone(), orders);
+    let suites = suite_progress::render(cx, parts_of_suites, events.of_suites, phases.clone(), orders);
     let held = [results.held, suites.held, coverage.held];
-    let missing_of_budget = budget(config, held, phases.clone(), orders_handle);
-    let runs = run_progress::render(config, of_runs, parts_of_runs, failures_of_runs.of_runs);
+    let missing_of_budget = budget(cx, held, phases.clone(), orders_handle);
+    let runs = run_progress::render(cx, of_runs, parts_of_runs, failures_of_runs.of_runs);
     let facts = results.facts;
     let failures = results.failures.concat(failures_of_runs.facts);
 
@@ -205,11 +228,11 @@ fn render<'s>(
     let of_tests = flaky_tests::Of { facts: facts_by_test, tested: results.tested, phases: of_phases, rules: of_rules };
     let (slow, of_flaky_rules) = over_runs(cx, of_tests, asked.flaky, &mut shown);
     shown.add(&COVERAGE, forks(coverage.rows));
-    shown.add(&COVERAGE_OVERVIEW, forks(summaries::of_coverage(config, &mut coverage_summary)));
+    shown.add(&COVERAGE_OVERVIEW, forks(summaries::of_coverage(cx, &mut coverage_summary)));
     shown.add(&COVERAGE_SUMMARY, coverage_summary);
     shown.add(&RUN_PROGRESS, forks(runs.rows));
     let mut suite_rows = forks(suites.rows);
-    shown.add(&SUITE_SUMMARY, forks(summaries::of_suites(config, &mut suite_rows)));
+    shown.add(&SUITE_SUMMARY, forks(summaries::of_suites(cx, &mut suite_rows)));
     shown.add(&SUITE_PROGRESS, suite_rows);
     shown.add(&TEST_RESULTS, forks(results.rows));
     let (running, awaited) = (results.running, runs.awaited);
@@ -217,7 +240,7 @@ fn render<'s>(
     let (metrics, late, of_suites) = live_metrics::render(cx, sources);
     shown.add(&LIVE_METRICS, forks(metrics));
     let mut performance = forks(performance::render(cx, of_suites, measured));
-    shown.add(&PERFORMANCE_SUMMARY, forks(summaries::of_performance(config, &mut performance)));
+    shown.add(&PERFORMANCE_SUMMARY, forks(summaries::of_performance(cx, &mut performance)));
     shown.add(&PERFORMANCE, performance);
     shown.add(&USER_ACTIVITY, forks(user_activity::render(cx, runs.of_users)));
     shown.add(&FAILURE_PATTERNS, forks(failure_patterns::render(cx, failures)));

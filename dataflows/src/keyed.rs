@@ -19,7 +19,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::ParallelizationContract;
@@ -85,8 +87,23 @@ pub trait Machine: 'static {
     /// The whole state in key order, such that [`Machine::restore`] of it behaves as this machine does.
     fn entries(&self) -> Vec<Self::Entry>;
 
-    /// Takes entries in, of any worker of any number of workers that are now this one's, and says when to be woken first.
+    /// The same, one by one: for a machine whose entries together would be too much memory.
+    fn write(&self, entry: &mut dyn FnMut(&Self::Entry)) {
+        self.entries().iter().for_each(entry);
+    }
+
+    /// Which worker an entry belongs to.
+    fn home(entry: &Self::Entry) -> Home;
+
+    /// Takes entries in, of any worker of any number of workers that are now this one's, and says when to be woken first. Called
+    /// again and again, until all are there.
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64>;
+
+    /// All entries are there, and the time is that of the cut, which has been run: tells again what was told ahead of time, and what
+    /// others derive their state from; forgets what others will tell again.
+    fn resume(&mut self, step: &mut Step<'_, Self::Output>) {
+        let _ = step;
+    }
 
     /// An empty machine of the same configuration, to restore into; `None`: it has no state of its own to write down.
     #[cfg(test)]
@@ -103,25 +120,26 @@ pub fn keyed<'s, M, P>(
     name: &str,
     input: Collection<'s, M::Input>,
     pact: P,
-    until: u64,
+    states: &States,
     machine: M,
 ) -> Collection<'s, M::Output>
 where
     M: Machine,
     P: ParallelizationContract<u64, Updates<M::Input>>,
 {
-    Inlets::new(name, input.scope()).add(input, pact, Some).keyed(until, machine)
+    Inlets::new(name, input.scope()).add(input, pact, Some).keyed(states, machine)
 }
 
 impl<'s, I: 'static> Inlets<'s, I> {
     /// Runs `machine` over all of them.
-    pub fn keyed<M: Machine<Input = I>>(self, until: u64, machine: M) -> Collection<'s, M::Output> {
-        let Inlets { mut builder, mut drains } = self;
+    pub fn keyed<M: Machine<Input = I>>(self, states: &States, machine: M) -> Collection<'s, M::Output> {
+        let Inlets { name, mut builder, mut drains } = self;
         let (output, results) = builder.new_output::<Updates<M::Output>>();
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
-        builder.build(move |_capabilities| {
-            let mut running = Running::new(machine, until);
+        builder.build(move |mut capabilities| {
+            let running = Running::new(&name, machine, states, capabilities.swap_remove(0));
             move |frontiers| {
+                let running = &mut *running.borrow_mut();
                 running.take(&mut drains);
                 let mut output = output.activate();
                 running.run(upper(frontiers), |held, container| output.session(held).give_container(container));
@@ -142,14 +160,22 @@ struct Running<M: Machine> {
     until: u64,
     pending: Pending<M::Input>,
     wake: BTreeSet<u64>,
+    /// The cut at which it goes on, until it has.
+    resumes: Option<u64>,
     out: Updates<M::Output>,
     container: Updates<M::Output>,
 }
 
 impl<M: Machine> Running<M> {
-    fn new(machine: M, until: u64) -> Self {
-        let (pending, wake, out, container) = Default::default();
-        Running { machine, until, pending, wake, out, container }
+    /// `initial`: the operator's, of its first output.
+    fn new(name: &str, machine: M, states: &States, initial: Capability<u64>) -> Rc<RefCell<Self>> {
+        let (mut pending, wake, out, container) = <(Pending<M::Input>, _, _, _)>::default();
+        // What is to be restored may have something to say at once, and wake-ups.
+        pending.held = states.restores().map(|_| initial);
+        let running = Running { machine, until: states.until(), pending, wake, resumes: None, out, container };
+        let running = Rc::new(RefCell::new(running));
+        states.keep(name, Rc::clone(&running) as Rc<dyn states::Kept>);
+        running
     }
 
     /// Puts by what came.
@@ -159,7 +185,12 @@ impl<M: Machine> Running<M> {
 
     /// Runs every time before `upper`, all of them where there is none, and sends what comes out of it.
     fn run(&mut self, upper: Option<u64>, mut send: impl FnMut(&Capability<u64>, &mut Updates<M::Output>)) {
-        let container_updates = (CONTAINER_BYTES / size_of::<(M::Output, u64, i64)>()).max(1);
+        if let Some(cut) = self.resumes.take() {
+            let held = self.pending.held.as_mut().expect("what is restored holds its first capability");
+            held.downgrade(&cut);
+            self.machine.resume(&mut Step { now: cut, out: &mut self.out, wake: &mut self.wake });
+            give(&mut self.out, &mut self.container, held, &mut send);
+        }
         let Pending { times, spare, held } = &mut self.pending;
         while let Some(next) = earliest(times, &self.wake) {
             if next >= self.until {
@@ -182,17 +213,28 @@ impl<M: Machine> Running<M> {
             self.machine.step(&mut data, &mut Step { now: next, out: &mut self.out, wake: &mut self.wake });
             reuse(&mut data, came);
             *spare = data;
-            let (made, mut updates) = (self.out.len(), self.out.drain(..));
-            while updates.len() > 0 {
-                self.container.extend(updates.by_ref().take(container_updates));
-                send(held, &mut self.container);
-                self.container.clear();
-            }
-            drop(updates);
-            reuse(&mut self.out, made);
+            give(&mut self.out, &mut self.container, held, &mut send);
         }
         *held = None; // Nothing is pending: hold nothing.
     }
+}
+
+/// Sends what came out, container by container, and leaves the buffer for the next time.
+fn give<O>(
+    out: &mut Updates<O>,
+    container: &mut Updates<O>,
+    held: &Capability<u64>,
+    send: &mut impl FnMut(&Capability<u64>, &mut Updates<O>),
+) {
+    let container_updates = (CONTAINER_BYTES / size_of::<(O, u64, i64)>()).max(1);
+    let (made, mut updates) = (out.len(), out.drain(..));
+    while updates.len() > 0 {
+        container.extend(updates.by_ref().take(container_updates));
+        send(held, container);
+        container.clear();
+    }
+    drop(updates);
+    reuse(out, made);
 }
 
 /// Empties a buffer for its next use; one that was nearly empty gives half of its memory back.
@@ -215,8 +257,10 @@ mod asked;
 mod inlets;
 #[cfg(test)]
 mod restarts;
+mod states;
 
 pub use asked::Asked;
 pub use inlets::Inlets;
 pub(crate) use inlets::put_by;
 use inlets::{Drain, Pending};
+pub use states::{FORMAT, Home, StateError, States};

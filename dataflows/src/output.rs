@@ -15,7 +15,7 @@ use crate::dry_run::Answer;
 use crate::facts::RowChange;
 use crate::fork::Forks;
 use crate::input::{Position, Refusal, RejectKind};
-use crate::keyed::{Collection, Updates, put_by, reuse};
+use crate::keyed::{Collection, States, Updates, put_by, reuse};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
+use timely::progress::frontier::MutableAntichain;
 use weir_schemas::row::Row;
 use weir_schemas::update::{Cause, Digest, Frame, Update, ViewFrame};
 use weir_schemas::view::{VIEWS, View, view_index};
@@ -53,6 +54,18 @@ pub struct Verdict {
     /// The reason, for a person.
     pub message: Arc<str>,
 }
+
+/// Where a dataflow begins that goes on from a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The state is of this time.
+    pub tick: u64,
+    /// The digests of all views there, in the order of `VIEWS`.
+    pub digests: Vec<Digest>,
+}
+
+/// How many inputs of the release have what was computed: all but the commits.
+const COMPUTED: usize = 3;
 
 /// Receives frames, on worker 0; on other workers it is never called.
 pub type Sink = Box<dyn FnMut(Released)>;
@@ -91,12 +104,12 @@ impl<'s> Outputs<'s> {
         }));
     }
 
-    /// Releases everything to `sink`.
+    /// Releases everything to `sink`; after `cut`, if there is one. Notes in `states` what every worker has passed.
     pub fn release(
         self,
-        refusals: Collection<'s, Arc<Refusal>>,
-        answers: Collection<'s, Answer>,
+        (refusals, answers): (Collection<'s, Arc<Refusal>>, Collection<'s, Answer>),
         commits: Stream<'s, u64, Vec<u64>>,
+        (cut, states): (Option<Cut>, States),
         mut sink: Sink,
     ) {
         let scope = commits.scope();
@@ -117,6 +130,9 @@ impl<'s> Outputs<'s> {
         let idle = scope.index() != 0;
         builder.build(move |_capabilities| {
             let mut cutter = Cutter::default();
+            if let Some(Cut { tick, digests }) = cut {
+                (cutter.lower, cutter.digests) = (tick, digests);
+            }
             move |frontiers| {
                 rows.for_each(|_, data| cutter.take(data));
                 verdicts.for_each(|_, data| {
@@ -126,11 +142,15 @@ impl<'s> Outputs<'s> {
                 });
                 answers.for_each(|_, data| data.drain(..).for_each(|(answer, time, _)| cutter.answer(answer, time)));
                 commits.for_each(|_, data| cutter.bound.extend(data.drain(..)));
-                if idle {
-                    return;
+                let upper = |inputs: &[MutableAntichain<u64>]| {
+                    let uppers = inputs.iter().filter_map(|frontier| frontier.frontier().first().copied());
+                    uppers.min().unwrap_or(u64::MAX)
+                };
+                let (computed, committed) = frontiers.split_at(COMPUTED);
+                states.pass(upper(computed));
+                if !idle {
+                    cutter.cut(upper(computed).min(upper(committed)), &mut sink);
                 }
-                let upper = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
-                cutter.cut(upper.unwrap_or(u64::MAX), &mut sink);
             }
         });
     }

@@ -14,10 +14,10 @@
 //! A hash of the key and a look-up a wanted row change; columns are read at cadence points only. State: the rows that changed since the
 //! last one, shared with the base; of a row at rest nothing.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{RowChange, Rows};
 use crate::fork::Forks;
-use crate::keyed::{Machine, Step, keyed};
+use crate::keyed::{Home, Machine, Step, keyed};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
@@ -32,13 +32,13 @@ use xxhash_rust::xxh3::xxh3_128;
 /// # Panics
 /// When `view` has a column that `base` has not, or no cadence.
 pub(crate) fn pace<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     (base, view): (&'static View, &'static View),
     wanted: impl Fn(&Row) -> bool + 'static,
     rows: &mut Forks<'s, RowChange>,
 ) -> Rows<'s> {
     let picked = rows.tap(move |change| wanted(&change.row).then(|| change.clone()));
-    keyed(view.name, picked, Pipeline, config.until, Pace::new(base, view))
+    keyed(view.name, picked, Pipeline, &cx.states, Pace::new(base, view))
 }
 
 /// A row of the base that changed since the last cadence point.
@@ -57,14 +57,25 @@ impl Changed {
             self.withdrawn |= change.cause == Cause::Withdrawn;
             self.left = self.left.max(Some((now, change.cause)));
         }
-        let Some(index) = self.net.iter().position(|(row, _)| *row == change.row) else {
-            self.net.push((change.row, diff));
+        self.sum(change.row, diff);
+    }
+
+    fn sum(&mut self, row: Row, diff: i64) {
+        let Some(index) = self.net.iter().position(|(known, _)| *known == row) else {
+            self.net.push((row, diff));
             return;
         };
         self.net[index].1 += diff;
         if self.net[index].1 == 0 {
             self.net.swap_remove(index);
         }
+    }
+
+    /// Adds what another worker had heard of the same row.
+    fn join(&mut self, other: Changed) {
+        other.net.into_iter().for_each(|(row, diff)| self.sum(row, diff));
+        self.withdrawn |= other.withdrawn;
+        self.left = self.left.max(other.left);
     }
 
     fn row(&self, diff: i64) -> Option<&Row> {
@@ -153,10 +164,14 @@ impl Machine for Pace {
         self.changed.sorted().into_iter().map(entry).collect()
     }
 
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
+    }
+
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for Entry { id, due, changed } in entries {
             self.due = due;
-            self.changed.insert(id, changed);
+            self.changed.get_or_insert_with(id, Changed::default).join(changed);
         }
         if self.changed.is_empty() { Vec::new() } else { vec![self.due] }
     }

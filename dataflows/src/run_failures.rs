@@ -11,14 +11,14 @@
 //! # Cost
 //! One look-up a failure; about 300 bytes each while its run is in state. A run's failures are on one worker.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, PhaseChange};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
 use crate::fork::Forks;
 use crate::input::{ErrorText, Event, Input, Refusal, Text, Withdraws};
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ pub fn event_of_run(input: &Input) -> Option<Arc<Event>> {
 /// Keeps the failures, distributed by run. `events`: those of [`event_of_run`]; `withdrawals`: those by event id that count;
 /// `phases` and `rules`: on the worker that is told.
 pub fn run_failures<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     (events, withdrawals): (Collection<'s, Arc<Event>>, Collection<'s, Arc<Event>>),
     phases: Collection<'s, PhaseChange>,
     rules: Collection<'s, Rule>,
@@ -98,7 +98,7 @@ pub fn run_failures<'s>(
             let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
             ours.then_some(RunFailureInput::Rule(rule))
         })
-        .keyed(config.until, RunFailures::default());
+        .keyed(&cx.states, RunFailures::default());
     let mut kinds = Forks::new("RunFailureKinds", told);
     let of_runs = kinds.tap(|output| match output {
         RunFailure::OfRun(of_run) => Some(*of_run),
@@ -257,6 +257,13 @@ impl Machine for RunFailures {
             withdrawn: state.withdrawn.clone(),
         }));
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) | Entry::Masks(_) => Home::Everywhere,
+            Entry::Run { run, .. } => Home::Routed(run.route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

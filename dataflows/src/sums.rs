@@ -11,10 +11,10 @@
 //! # Cost
 //! A look-up for each run and suite that a tick touches, and an ordered set of 40 bytes a finished test, for the latest result.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{Phase, PhaseChange};
 use crate::input::Names;
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::results::Change;
 use crate::results::attempts::Standing;
@@ -133,7 +133,7 @@ pub struct Part {
 
 /// Adds changes up on each worker. `phases`: on the worker that is told.
 pub fn sum<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     changes: Collection<'s, Change>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, Part> {
@@ -141,7 +141,7 @@ pub fn sum<'s>(
     Inlets::new("Sums", changes.scope())
         .add(changes, Pipeline, |change| Some(SumInput::Change(change)))
         .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(SumInput::Evicted(change.run)))
-        .keyed(config.until, Sums { worker, runs: Map::default() })
+        .keyed(&cx.states, Sums { worker, runs: Map::default() })
 }
 
 #[derive(Clone, Debug)]
@@ -256,6 +256,10 @@ impl Machine for Sums {
     /// Derived from the results: a restore rebuilds it from their changes.
     fn entries(&self) -> Vec<Self::Entry> {
         Vec::new()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, _entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -11,7 +11,7 @@
 //! # Cost
 //! State O(values); a group that changes costs O(changes × log n + K) a step.
 
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use differential_dataflow::consolidation::consolidate;
 use serde::de::DeserializeOwned;
@@ -91,6 +91,10 @@ impl<V: Ord + Clone + Serialize + DeserializeOwned + 'static> Machine for TopK<V
 
     fn entries(&self) -> Vec<(Group, Vec<V>)> {
         self.groups.sorted().into_iter().map(|(group, values)| (*group, values.iter().cloned().collect())).collect()
+    }
+
+    fn home(((project, bucket), _): &Self::Entry) -> Home {
+        Home::Routed(project.route().wrapping_add(u64::from(*bucket)))
     }
 
     fn restore(&mut self, entries: Vec<(Group, Vec<V>)>) -> Vec<u64> {

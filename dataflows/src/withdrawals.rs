@@ -11,11 +11,11 @@
 //! One look-up a withdrawal. State: some 60 bytes each while its run is in state, on the run's worker; besides, 16 bytes on every
 //! worker and in each of what is taken back from (coverage, measurements, failures of runs).
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{Phase, PhaseChange};
 use crate::fork::Forks;
 use crate::input::{Event, Input, Refusal, Withdraws};
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ pub fn event_that_withdraws(input: &Input) -> Option<Arc<Event>> {
 
 /// Decides which count, distributed by run. `phases`: on the worker that is told.
 pub fn withdrawals<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
 ) -> WithdrawalStreams<'s> {
@@ -79,7 +79,7 @@ pub fn withdrawals<'s>(
         .add(phases, Pipeline, |change| {
             (change.phase == Phase::Evicted).then_some(WithdrawalInput::Evicted(change.run))
         })
-        .keyed(config.until, Withdrawals { withdrawn: config.withdrawn, runs: Map::default() });
+        .keyed(&cx.states, Withdrawals { withdrawn: cx.config.withdrawn, runs: Map::default() });
     let mut kinds = Forks::new("WithdrawalKinds", told);
     let refusals = kinds.tap(|output| match output {
         WithdrawalOutput::Refused(refusal) => Some(Arc::clone(refusal)),
@@ -144,6 +144,10 @@ impl Machine for Withdrawals {
 
     fn entries(&self) -> Vec<Self::Entry> {
         self.runs.sorted().into_iter().map(|(run, withdrawn)| (*run, withdrawn.clone())).collect()
+    }
+
+    fn home((run, _): &Self::Entry) -> Home {
+        Home::Routed(run.route())
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

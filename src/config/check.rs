@@ -8,6 +8,7 @@ pub(super) fn check(config: &Config) -> Result<(), Vec<Problem>> {
     server(config, &mut rules);
     log(config, &mut rules);
     kafka(&config.kafka, &mut rules);
+    snapshots(&config.snapshots, &mut rules);
     engine(config, &mut rules);
     sizes(config, &mut rules);
     if rules.problems.is_empty() { Ok(()) } else { Err(rules.problems) }
@@ -140,6 +141,16 @@ fn kafka(kafka: &sections::Kafka, rules: &mut Rules) {
             format!("{name} is what kafka.brokers says")
         });
     }
+}
+
+fn snapshots(snapshots: &sections::Snapshots, rules: &mut Rules) {
+    let every = snapshots.every.ms();
+    rules.require(every.is_multiple_of(1_000), "snapshots.every", || {
+        format!("{} is no whole number of seconds", snapshots.every)
+    });
+    rules.require((2..=1_000).contains(&snapshots.keep), "snapshots.keep", || {
+        format!("{} is out of range: from 2, so that there is one when the newest is damaged, to 1000", snapshots.keep)
+    });
 }
 
 /// What a topic's name has at most, for Kafka and for the name of its rejects.

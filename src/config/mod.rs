@@ -33,6 +33,8 @@ pub struct Config {
     pub log: sections::Log,
     /// Kafka instead of it.
     pub kafka: sections::Kafka,
+    /// Snapshots of the engine's state.
+    pub snapshots: sections::Snapshots,
     /// The engine that owns the dataflow.
     pub engine: sections::Engine,
     /// The hub that clients read from.
@@ -117,6 +119,16 @@ impl Config {
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             ..weir_dataflows::Config::default()
         }
+    }
+
+    /// The folder of snapshots, if any are made.
+    #[must_use]
+    pub fn snapshot_folder(&self) -> Option<PathBuf> {
+        if self.snapshots.every == units::Period::default() {
+            return None;
+        }
+        let embedded = || (!self.kafka.used()).then(|| self.data.folder.join("snapshots"));
+        self.snapshots.folder.clone().or_else(embedded)
     }
 
     /// Checks every rule that a single value or several together must hold.

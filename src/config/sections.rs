@@ -95,6 +95,25 @@ impl Default for Log {
     }
 }
 
+/// Snapshots of the engine's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshots {
+    /// One is made at multiples of this; `0s`: none is.
+    pub every: Period,
+    /// So many are kept at least, and one that is older than `hub.ring_age`.
+    pub keep: usize,
+    /// Where; empty: `snapshots` in the data folder, or, with Kafka, none are made.
+    #[serde(with = "maybe_path")]
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Snapshots { every: Period::from_mins(10), keep: 2, folder: None }
+    }
+}
+
 /// Kafka instead of the embedded log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

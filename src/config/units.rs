@@ -44,6 +44,12 @@ impl Period {
         Period { ms: days * 86_400_000 }
     }
 
+    /// So many minutes.
+    #[must_use]
+    pub const fn from_mins(minutes: u64) -> Period {
+        Period { ms: minutes * 60_000 }
+    }
+
     /// In milliseconds.
     #[must_use]
     pub const fn ms(self) -> u64 {

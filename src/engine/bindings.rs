@@ -15,6 +15,7 @@ mod layout;
 
 pub use chain::Chain;
 pub use layout::EntryError;
+use serde::{Deserialize, Serialize};
 
 /// So often a binding says where every partition stands: at most 30 bytes each a minute.
 const WHOLE_EVERY_MS: u64 = 60_000;
@@ -124,7 +125,7 @@ pub struct Counting {
 }
 
 /// What a counted binding says of silence.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     bound: bool,
     outage_ahead: bool,
@@ -132,6 +133,12 @@ pub struct Silence {
 }
 
 impl Counting {
+    /// Goes on where the bindings of an incarnation counted.
+    #[must_use]
+    pub fn after(incarnation: Incarnation) -> Counting {
+        Counting { newest: Some(incarnation) }
+    }
+
     /// Takes the next entry in; whether it counts.
     pub fn counts(&mut self, entry: &Entry) -> bool {
         match entry.body {

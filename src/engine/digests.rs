@@ -32,6 +32,16 @@ impl Digests {
         self.live_from = Some(time);
     }
 
+    /// Goes on from a state that has these, which is not empty.
+    pub(super) fn go_on_from(&mut self, digests: Vec<u128>) {
+        self.last = digests;
+    }
+
+    /// Those of the last frame; empty before the first.
+    pub(super) fn last(&self) -> &[u128] {
+        &self.last
+    }
+
     /// An earlier life had these digests at `minute`.
     pub(super) fn expect(&mut self, minute: u64, digests: Vec<u128>) -> Result<(), EngineError> {
         // Frames come in order, so whatever was computed before this minute has no other half.

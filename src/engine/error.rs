@@ -1,8 +1,11 @@
 //! Why the engine ends, when it does not end in good order: one error for the whole boundary.
 
 use super::bindings::{EntryError, Incarnation};
+use super::snapshots::SnapshotError;
 use crate::log::{AppendError, LogError};
 use std::fmt;
+use std::path::PathBuf;
+use weir_dataflows::keyed::StateError;
 
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +114,15 @@ pub enum EngineError {
         /// What was computed.
         computed: u128,
     },
+    /// A snapshot cannot be taken up, though its files are what was written.
+    #[error("the snapshot {folder} cannot be taken up; remove that folder, and the next start takes an older one", folder = folder.display())]
+    Snapshot {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: TakeError,
+    },
     /// Another incarnation has taken over.
     #[error("another Weir has taken over this log (incarnation {by:032x}): this one releases nothing more and ends")]
     Fenced {
@@ -147,6 +159,17 @@ pub enum EngineError {
     /// It was told to end.
     #[error("the engine was told to end")]
     Stopped,
+}
+
+/// Why a state cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] SnapshotError),
+    /// An operator cannot read its state.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// Records that left their log before they were read.

@@ -18,6 +18,7 @@
 
 use super::bindings::{Body, Counting, Part};
 use super::error::{EngineError, Loss};
+use super::snapshots::Manifest;
 use super::sources::Sources;
 use super::tail::decode;
 use crate::log::Log;
@@ -34,8 +35,8 @@ pub(super) struct Plan {
     pub(super) carried_from: Vec<u64>,
     /// The first offset to feed by its binding, by source.
     pub(super) offsets: Vec<u64>,
-    /// The first tick that is fed, when the past is shortened.
-    pub(super) shortened_to: Option<u64>,
+    /// Where the past that is left begins, when it is shortened: the first tick that is fed, and of each source the first offset.
+    pub(super) past: Option<(u64, Vec<u64>)>,
 }
 
 impl Plan {
@@ -49,10 +50,11 @@ impl Plan {
         let starts = sources.starts();
         let bindings_start = bindings.starts().first().copied().unwrap_or(0);
         if bindings_start == 0 && starts.iter().all(|start| *start == 0) {
-            return Ok(Plan { feed_from: 0, carried_from: starts.clone(), offsets: starts, shortened_to: None });
+            return Ok(Plan { feed_from: 0, carried_from: starts.clone(), offsets: starts, past: None });
         }
         let mut scan = Scan {
             sources,
+            counting: Counting::default(),
             feed_from: bindings_start,
             bound_to: vec![None; starts.len()],
             first: vec![None; starts.len()],
@@ -78,13 +80,54 @@ impl Plan {
             offsets.push(from);
         }
         // With nothing left to feed, the past ends where the next tick begins; any stable name of it will do.
-        let shortened_to = Some(scan.first_tick.unwrap_or(0));
-        Ok(Plan { feed_from: scan.feed_from, carried_from, offsets, shortened_to })
+        let past = Some((scan.first_tick.unwrap_or(0), offsets.clone()));
+        Ok(Plan { feed_from: scan.feed_from, carried_from, offsets, past })
+    }
+
+    /// Decides from where to feed what follows a snapshot; `None` where the logs no longer have it.
+    pub(super) fn after(
+        manifest: &Manifest,
+        sources: &Sources,
+        bindings: &dyn Log,
+        own_start: u64,
+        accepted: &[String],
+    ) -> Result<Option<Plan>, EngineError> {
+        let (starts, from) = (sources.starts(), manifest.bindings_offset);
+        let bindings_start = bindings.starts().first().copied().unwrap_or(0);
+        if !(bindings_start..=own_start).contains(&from) {
+            return Ok(None);
+        }
+        let mut bound_to = vec![None; starts.len()];
+        for position in &manifest.positions {
+            let Some(source) = sources.find(position.topic, position.partition) else { return Ok(None) };
+            bound_to[source] = Some(position.next_offset);
+        }
+        // What of a partition that is new since is there, is all that there ever was.
+        let at_cut: Vec<u64> = bound_to.iter().zip(&starts).map(|(to, start)| to.unwrap_or(*start)).collect();
+        let mut scan = Scan {
+            sources,
+            counting: Counting::after(manifest.incarnation),
+            feed_from: from,
+            bound_to: at_cut.iter().copied().map(Some).collect(),
+            first: vec![None; starts.len()],
+            first_tick: None,
+            bound: true,
+        };
+        scan.read(bindings, from, own_start, &starts)?;
+        if scan.feed_from > from {
+            return Ok(None);
+        }
+        scan.lost(&starts, accepted)?;
+        let first = scan.first.iter().zip(&at_cut).zip(&starts);
+        let offsets: Vec<u64> = first.map(|((first, cut), start)| first.unwrap_or(*cut).max(*start)).collect();
+        let past = manifest.past.clone();
+        Ok(Some(Plan { feed_from: from, carried_from: offsets.clone(), offsets, past }))
     }
 }
 
 struct Scan<'a> {
     sources: &'a Sources,
+    counting: Counting,
     feed_from: u64,
     bound_to: Vec<Option<u64>>,
     first: Vec<Option<u64>>,
@@ -111,7 +154,6 @@ impl Scan<'_> {
 
     fn read(&mut self, bindings: &dyn Log, from: u64, own_start: u64, starts: &[u64]) -> Result<(), EngineError> {
         let mut reader = bindings.reader(&[from])?;
-        let mut counting = Counting::default();
         let mut records = Vec::new();
         while reader.offsets()[0] < own_start {
             let end = own_start.min(reader.offsets()[0] + ENTRIES);
@@ -122,10 +164,10 @@ impl Scan<'_> {
                     topics.iter().try_for_each(|topic| self.sources.same(topic))?;
                 }
                 let Body::Binding(binding) = &entry.body else {
-                    counting.counts(&entry);
+                    self.counting.counts(&entry);
                     continue;
                 };
-                if !counting.counts(&entry) {
+                if !self.counting.counts(&entry) {
                     continue;
                 }
                 self.bound = true;

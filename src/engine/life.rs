@@ -17,10 +17,13 @@ use super::ledger::Ledger;
 use super::output::{FRAMES_MAX, Output};
 use super::recovery::{Bound, Recovery};
 use super::sequencer::{SILENT_AFTER, Sequencer};
+use super::snapshots::choice::{Choice, Resumed};
+use super::snapshots::maker::{Common, Maker, Rows};
+use super::snapshots::{Manifest, Snapshot};
 use super::sources::Sources;
 use super::tail::Tail;
 use super::workers::{self, Lanes, Setup};
-use super::{EngineConfig, EngineError, FrameSink};
+use super::{EngineConfig, EngineError, FrameSink, Snapshots};
 use crate::log::{Log, NewRecord};
 use crate::questions::Questions;
 use crate::status::{Phase, Status};
@@ -30,6 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::communication::WorkerGuards;
+use weir_dataflows::keyed::FORMAT;
+use weir_schemas::update::Digest;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// How often it looks whether the process is to end.
@@ -45,6 +50,15 @@ pub(super) struct Life {
     pub(super) status: Status,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) questions: Arc<Questions>,
+}
+
+/// What the threads of a life have in common.
+struct Threads<'a> {
+    incarnation: Incarnation,
+    epoch: u128,
+    ledger: &'a Arc<Ledger>,
+    digests: &'a Arc<Mutex<Digests>>,
+    maker: Option<Arc<Maker>>,
 }
 
 /// What was started and is waited for at the end.
@@ -86,13 +100,17 @@ impl Life {
     fn live(self, started: &mut Started) -> Result<(), EngineError> {
         let incarnation: Incarnation = rand::random();
         let own_start = self.announce(incarnation)?;
-        let plan = Plan::make(&self.sources, &*self.bindings, own_start, &self.config.accepted_losses)?;
+        let (plan, resumed) = self.plan(own_start)?;
         let epoch = self.epoch(&plan);
-        self.name_epoch(epoch, &plan);
+        let name = self.name_epoch(epoch, &plan);
         let ledger = Arc::new(Ledger::default());
         let digests = Arc::new(Mutex::new(Digests::default()));
-        let mut lanes = self.start_threads(started, incarnation, epoch, &ledger, &digests)?;
-        let bound = self.recover(&mut lanes, &ledger, &digests, epoch, &plan, own_start)?;
+        let maker = self.start_snapshots(started, (incarnation, &name), &plan)?;
+        let resumed = resumed.map(|resumed| self.show(resumed, &ledger, &digests));
+        let threads = Threads { incarnation, epoch, ledger: &ledger, digests: &digests, maker: maker.clone() };
+        let mut lanes = self.start_threads(started, threads, resumed.clone())?;
+        let manifest = resumed.as_ref().map(|snapshot| &snapshot.manifest);
+        let bound = self.recover(&mut lanes, (&ledger, &digests), (epoch, manifest), &plan, own_start)?;
         digests.lock().unwrap_or_else(PoisonError::into_inner).live_from(bound.last_tick + 1);
         while !ledger.wait_released(bound.last_fed, LOOK, &self.control) {
             self.go_on()?;
@@ -110,8 +128,63 @@ impl Life {
             lanes: lanes.clone(),
         };
         started.threads.push(spawn("engine-bindings", move || tail.run())?);
-        Sequencer { control, config, sources, bindings, incarnation, lanes, ledger, status, reading, questions }
+        Sequencer { control, config, sources, bindings, incarnation, lanes, ledger, status, reading, questions, maker }
             .live(bound)
+    }
+
+    /// Decides where the past begins that is fed: after a snapshot, where there is one that can be used.
+    fn plan(&self, own_start: u64) -> Result<(Plan, Option<Resumed>), EngineError> {
+        if let Some(snapshots) = &self.config.snapshots {
+            let choice = Choice {
+                control: &self.control,
+                store: &snapshots.store,
+                basis: self.basis(),
+                sources: &self.sources,
+                bindings: &*self.bindings,
+                own_start,
+                accepted: &self.config.accepted_losses,
+            };
+            if let Some((plan, resumed)) = choice.make()? {
+                return Ok((plan, Some(resumed)));
+            }
+        }
+        let plan = Plan::make(&self.sources, &*self.bindings, own_start, &self.config.accepted_losses)?;
+        Ok((plan, None))
+    }
+
+    /// Begins to make snapshots, if any are to be made.
+    fn start_snapshots(
+        &self,
+        started: &mut Started,
+        (incarnation, epoch): (Incarnation, &str),
+        plan: &Plan,
+    ) -> Result<Option<Arc<Maker>>, EngineError> {
+        let Some(Snapshots { store, every_ms }) = self.config.snapshots.clone() else { return Ok(None) };
+        let common = Common {
+            store,
+            epoch: epoch.to_owned(),
+            basis: self.basis(),
+            incarnation,
+            past: plan.past.clone(),
+            workers: self.config.workers.max(1),
+            status: self.status.clone(),
+        };
+        let (maker, writer) = Maker::new(every_ms, common);
+        let control = Arc::clone(&self.control);
+        started.threads.push(spawn("engine-snapshots", move || writer.run(&control))?);
+        Ok(Some(maker))
+    }
+
+    /// Shows the rows of the snapshot that the state begins with, as if all frames up to it had been released.
+    fn show(&self, resumed: Resumed, ledger: &Ledger, digests: &Mutex<Digests>) -> Arc<Snapshot> {
+        let Resumed { snapshot, rows: Rows { rows, digests: of_views } } = resumed;
+        let tick = snapshot.manifest.tick;
+        let shown: Vec<Digest> = of_views.iter().copied().map(Digest).collect();
+        self.sink.restore(tick, rows, &shown);
+        digests.lock().unwrap_or_else(PoisonError::into_inner).go_on_from(of_views);
+        ledger.release(tick);
+        self.status.update(|status| (status.time, status.snapshot_at) = (tick, tick));
+        Arc::new(snapshot)
     }
 
     /// Lets the status tell how far behind the log we are, from here on.
@@ -149,24 +222,32 @@ impl Life {
         if over { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
-    fn epoch(&self, plan: &Plan) -> u128 {
-        let words = format!(
-            "{}{:032x} {} {DECODING} {:?} {:?}",
+    /// What the state depends on besides the records and where they begin.
+    fn definition(&self) -> String {
+        format!(
+            "{}{:032x} {} {DECODING} {:?}",
             self.sources.identity(),
             self.bindings.identity(),
             self.config.dataflow.fingerprint(),
             self.config.limits,
-            plan.shortened_to.map(|tick| (tick, &plan.offsets)),
-        );
-        xxh3_128(words.as_bytes())
+        )
     }
 
-    fn name_epoch(&self, epoch: u128, plan: &Plan) {
+    fn epoch(&self, plan: &Plan) -> u128 {
+        xxh3_128(format!("{} {:?}", self.definition(), plan.past).as_bytes())
+    }
+
+    /// What a snapshot must have in common with this life.
+    fn basis(&self) -> u128 {
+        xxh3_128(format!("{} states {FORMAT}", self.definition()).as_bytes())
+    }
+
+    fn name_epoch(&self, epoch: u128, plan: &Plan) -> Arc<str> {
         let name: Arc<str> = format!("{:016x}", epoch >> 64).into();
         tracing::info!(epoch = &*name, "the engine begins");
         self.sink.epoch(Arc::clone(&name));
         self.status.update(|status| {
-            if let Some(tick) = plan.shortened_to {
+            if let Some((tick, _)) = plan.past {
                 let notice = format!(
                     "the log has been shortened by retention: state is rebuilt from tick {tick} on, in a new epoch ({name}); runs \
                      and results from before it are not shown"
@@ -174,24 +255,25 @@ impl Life {
                 tracing::warn!("{notice}");
                 status.notices.push(notice);
             }
-            status.epoch = name;
+            status.epoch = Arc::clone(&name);
         });
+        name
     }
 
     /// Starts the workers and the output.
     fn start_threads(
         &self,
         started: &mut Started,
-        incarnation: Incarnation,
-        epoch: u128,
-        ledger: &Arc<Ledger>,
-        digests: &Arc<Mutex<Digests>>,
+        Threads { incarnation, epoch, ledger, digests, maker }: Threads<'_>,
+        resumed: Option<Arc<Snapshot>>,
     ) -> Result<Lanes, EngineError> {
         let (released_in, released_out) = bounded(FRAMES_MAX);
         let setup = Setup {
             control: Arc::clone(&self.control),
             dataflow: self.config.dataflow.clone(),
             feed: Feed::new(&self.sources, Arc::new(self.config.limits.clone())),
+            resumed,
+            maker: maker.clone(),
             released: released_in,
         };
         let (guards, lanes) = workers::start(self.config.workers.max(1), setup)?;
@@ -208,6 +290,7 @@ impl Life {
             status: self.status.clone(),
             verdicts: Arc::clone(&self.verdicts),
             questions: Arc::clone(&self.questions),
+            maker,
         };
         started.threads.push(spawn("engine-output", move || output.run(&released_out))?);
         Ok(lanes)
@@ -216,9 +299,8 @@ impl Life {
     fn recover(
         &self,
         lanes: &mut Lanes,
-        ledger: &Ledger,
-        digests: &Mutex<Digests>,
-        epoch: u128,
+        (ledger, digests): (&Ledger, &Mutex<Digests>),
+        (epoch, resumed): (u128, Option<&Manifest>),
         plan: &Plan,
         own_start: u64,
     ) -> Result<Bound, EngineError> {
@@ -233,6 +315,7 @@ impl Life {
             epoch,
             records_max: self.config.unreleased_records_max,
             bytes_max: self.config.unreleased_bytes_max,
+            resumed,
         }
         .run(plan, own_start)
     }

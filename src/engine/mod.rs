@@ -18,6 +18,7 @@
 //! | `workers` | the timely workers |
 //! | `ledger` | what is closed and not released: back-pressure |
 //! | `behind` | what is in the log and not read |
+//! | `snapshots` | states in files, from which the next start goes on |
 //! | `output`, `digests` | frames on their way out, checked at whole minutes |
 //! | `control` | how all threads end together |
 //!
@@ -38,13 +39,14 @@ mod life;
 mod output;
 mod recovery;
 mod sequencer;
+pub mod snapshots;
 mod sources;
 mod tail;
 mod workers;
 
 pub use bindings::{Assigned, Binding, Body, Chain, Counting, Entry, EntryError, Incarnation, Part, Silence};
 pub use clock::{GRAIN_MS, SystemTimeSource, TimeSource};
-pub use error::{EngineError, Loss};
+pub use error::{EngineError, Loss, TakeError};
 
 use crate::log::{Log, Position};
 use crate::questions::Questions;
@@ -58,7 +60,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use weir_schemas::limits::Limits;
-use weir_schemas::update::Frame;
+use weir_schemas::row::Row;
+use weir_schemas::update::{Digest, Frame};
 
 /// How the engine runs.
 #[derive(Clone, Debug)]
@@ -87,6 +90,17 @@ pub struct EngineConfig {
     pub time: Arc<dyn TimeSource>,
     /// Losses that it may go on after, by [`Loss::name`].
     pub accepted_losses: Vec<String>,
+    /// Where snapshots are kept, if they are made.
+    pub snapshots: Option<Snapshots>,
+}
+
+/// Where snapshots are kept, and how often one is made.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    /// Where.
+    pub store: snapshots::Store,
+    /// At multiples of this, in ms of the tick axis, whole seconds.
+    pub every_ms: u64,
 }
 
 impl Default for EngineConfig {
@@ -104,6 +118,7 @@ impl Default for EngineConfig {
             limits: Limits::default(),
             time: Arc::new(SystemTimeSource::default()),
             accepted_losses: Vec::new(),
+            snapshots: None,
         }
     }
 }
@@ -116,6 +131,10 @@ pub trait FrameSink: Send + Sync + 'static {
     fn frame(&self, frame: Frame);
     /// What was not taken of the frame's span, after the frame, in order; of the past, too, which a sink has had before.
     fn rejected(&self, upper: u64, rejected: &[Rejected]);
+    /// The rows of every view as of the last frame, in the order of `VIEWS`; called between two frames.
+    fn rows(&self) -> Vec<Vec<Row>>;
+    /// The state begins with these rows, as of `tick`, and these digests; before the first frame, if at all.
+    fn restore(&self, tick: u64, rows: Vec<Vec<Row>>, digests: &[Digest]);
     /// The past is replayed: frames are new from here on.
     fn live(&self);
 }

@@ -10,6 +10,7 @@ use super::bindings::{Body, Entry, Incarnation};
 use super::control::Control;
 use super::digests::Digests;
 use super::ledger::{Ledger, Settled, to_f64};
+use super::snapshots::maker::{Maker, Rows};
 use super::sources::Sources;
 use super::{EngineError, FrameSink, Rejected};
 use crate::log::{Log, NewRecord, Position};
@@ -38,6 +39,8 @@ pub(super) struct Output {
     pub(super) status: Status,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) questions: Arc<Questions>,
+    /// Makes snapshots.
+    pub(super) maker: Option<Arc<Maker>>,
 }
 
 impl Output {
@@ -54,6 +57,12 @@ impl Output {
 
     fn hand_on(&self, released: Released) -> Result<(), EngineError> {
         let Released { frame, refusals, answers } = released;
+        if let Some(maker) = &self.maker {
+            maker.rows(frame.upper, || {
+                let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner).last().to_vec();
+                Rows { rows: self.sink.rows(), digests }
+            });
+        }
         let minute = self.digests.lock().unwrap_or_else(PoisonError::into_inner).frame(&frame)?;
         if let Some((tick, views)) = minute {
             self.record(tick, views);

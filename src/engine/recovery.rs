@@ -21,6 +21,7 @@ use super::control::Control;
 use super::digests::Digests;
 use super::history::{ENTRIES, Plan};
 use super::ledger::{Closed, Ledger};
+use super::snapshots::Manifest;
 use super::sources::{SourceReader, Sources};
 use super::tail::decode;
 use super::workers::{Lanes, Work};
@@ -56,6 +57,22 @@ pub(super) struct Bound {
     pub(super) told: bool,
 }
 
+impl Bound {
+    /// Everything is bound as it was at the cut of a snapshot.
+    fn go_on_from(&mut self, manifest: &Manifest, sources: &Sources) {
+        (self.last_tick, self.last_fed) = (manifest.tick, manifest.tick);
+        // Partitions that are new since have no part yet.
+        self.hashes.fill(Some(0));
+        for position in &manifest.positions {
+            if let Some(source) = sources.find(position.topic, position.partition) {
+                self.hashes[source] = position.hash;
+            }
+        }
+        self.counting = Counting::after(manifest.incarnation);
+        (self.silence, self.told) = (manifest.silence, manifest.silence_told);
+    }
+}
+
 /// See the module.
 pub(super) struct Recovery<'a> {
     pub(super) control: &'a Control,
@@ -68,6 +85,8 @@ pub(super) struct Recovery<'a> {
     pub(super) epoch: u128,
     pub(super) records_max: u64,
     pub(super) bytes_max: u64,
+    /// The snapshot that the state is of, if there is one.
+    pub(super) resumed: Option<&'a Manifest>,
 }
 
 /// What is committed at once.
@@ -87,7 +106,10 @@ struct Progress {
 impl Recovery<'_> {
     /// Feeds what is bound before `own_start`, from where `plan` says.
     pub(super) fn run(&mut self, plan: &Plan, own_start: u64) -> Result<Bound, EngineError> {
-        let first = self.bindings.starts().first().copied().unwrap_or(0);
+        let first = match &self.resumed {
+            Some(manifest) => manifest.bindings_offset,
+            None => self.bindings.starts().first().copied().unwrap_or(0),
+        };
         let mut bound = Bound {
             last_tick: 0,
             last_fed: 0,
@@ -97,6 +119,9 @@ impl Recovery<'_> {
             silence: Silence::default(),
             told: false,
         };
+        if let Some(manifest) = self.resumed {
+            bound.go_on_from(manifest, self.sources);
+        }
         let total =
             self.sources.ends().iter().zip(&plan.carried_from).map(|(end, from)| end.saturating_sub(*from)).sum();
         let mut progress = Progress { total, since: Instant::now(), told: Instant::now() };
@@ -136,7 +161,7 @@ impl Recovery<'_> {
                 let before = reader.offsets()[source];
                 if reader.read_source(source, *end, &mut records)? == before {
                     return Err(EngineError::Mismatch {
-                        tick: plan.shortened_to.unwrap_or(0),
+                        tick: plan.past.as_ref().map_or(0, |(tick, _)| *tick),
                         topic: self.sources.topic(source).name().to_owned(),
                         partition: self.sources.partition(source),
                         from: plan.carried_from[source],

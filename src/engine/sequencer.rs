@@ -23,9 +23,10 @@ use super::clock::Minter;
 use super::control::Control;
 use super::ledger::{Closed, Ledger, to_f64};
 use super::recovery::Bound;
+use super::snapshots::maker::{Cut, Maker};
 use super::sources::{SourceReader, Sources};
 use super::workers::{Lanes, Work};
-use super::{EngineConfig, EngineError};
+use super::{EngineConfig, EngineError, snapshots};
 use crate::log::{AppendError, Commit, Log, NewRecord, Position, Record};
 use crate::questions::Questions;
 use crate::status::{Phase, Status};
@@ -65,6 +66,7 @@ pub(super) struct Sequencer {
     pub(super) status: Status,
     pub(super) reading: Arc<Reading>,
     pub(super) questions: Arc<Questions>,
+    pub(super) maker: Option<Arc<Maker>>,
 }
 
 /// The batch that is open.
@@ -92,6 +94,8 @@ struct Live {
     closed_at: Instant,
     record_at: Instant,
     on_its_way: Option<OnItsWay>,
+    /// The offset after the last binding that is durable; none before this life's first.
+    bindings_offset: Option<u64>,
     /// How often the sources had said that there may be more, when they were last read.
     rung: u64,
     /// The last tick whose binding says where every partition stands; 0 before this life's first.
@@ -117,6 +121,7 @@ impl Sequencer {
             closed_at: now,
             record_at: now,
             on_its_way: None,
+            bindings_offset: None,
             rung: 0,
             whole_at: 0,
             drain: None,
@@ -263,6 +268,7 @@ impl Sequencer {
     /// Closes the batch as of `tick`: the workers may compute while its binding is being written.
     fn close(&mut self, live: &mut Live, tick: u64, outage_ahead: bool) -> Result<(), EngineError> {
         self.settle(live)?;
+        self.cut(live, tick)?;
         let behind = if self.reading.level() { 0 } else { self.behind(live) };
         let batch = std::mem::take(&mut live.batch);
         live.batch.parts = vec![None; live.bound.offsets.len()];
@@ -299,6 +305,29 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Begins a snapshot, if one is due between the last tick and this one.
+    fn cut(&self, live: &Live, next: u64) -> Result<(), EngineError> {
+        let Some((maker, bindings_offset)) = self.maker.as_ref().zip(live.bindings_offset) else { return Ok(()) };
+        let Some(tick) = maker.due(live.bound.last_tick, next) else { return Ok(()) };
+        let Bound { offsets, hashes, silence, told, .. } = &live.bound;
+        let positions =
+            offsets.iter().zip(hashes).enumerate().map(|(source, (next_offset, hash))| snapshots::Position {
+                topic: self.sources.topic(source).number,
+                partition: self.sources.partition(source),
+                next_offset: *next_offset,
+                hash: *hash,
+            });
+        maker.begin(Cut {
+            tick,
+            positions: positions.collect(),
+            bindings_offset,
+            silence: *silence,
+            silence_told: *told,
+        });
+        self.lanes.all(&Work::Advance(tick + 1))?;
+        self.lanes.all(&Work::Snapshot(tick))
+    }
+
     /// Hands on what was asked since the last tick.
     fn ask(&self, tick: u64) -> Result<(), EngineError> {
         match self.questions.take() {
@@ -311,7 +340,7 @@ impl Sequencer {
     fn settle(&self, live: &mut Live) -> Result<(), EngineError> {
         while let Some(OnItsWay { payload, commit }) = live.on_its_way.take() {
             match self.outcome(commit, live)? {
-                Ok(_) => {}
+                Ok(positions) => live.bindings_offset = positions.last().map(|position| position.offset + 1),
                 Err(AppendError::Full) => {
                     self.try_again_after(FULL_PAUSE, live)?;
                     live.on_its_way = Some(OnItsWay { commit: self.append(live, &payload)?, payload });

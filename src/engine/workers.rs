@@ -12,23 +12,32 @@
 //! Decoding is most of a record's cost, hence it runs here, on all workers at once, while its batch is still open.
 
 use super::control::Control;
+use super::error::TakeError;
 use super::feed::Open;
+use super::snapshots::Snapshot;
+use super::snapshots::maker::{Maker, states_file};
 use super::{EngineError, feed};
 use crate::log::Record;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use timely::execute::execute;
 use timely::worker::Worker;
 use timely::{WorkerConfig, communication::WorkerGuards};
 use weir_dataflows::Config;
 use weir_dataflows::dry_run::Question;
-use weir_dataflows::graph::{Inputs, build};
-use weir_dataflows::output::Released;
+use weir_dataflows::graph::{Inputs, build_from};
+use weir_dataflows::keyed::States;
+use weir_dataflows::output::{Cut, Released};
+use weir_schemas::update::Digest;
+use weir_schemas::view::{VIEWS, View};
 
 /// Items of work that may wait for a worker.
 const WORK_MAX: usize = 64;
+/// While it waits for the other workers, it looks this often.
+const PASSING: Duration = Duration::from_millis(1);
 /// Records that are dealt to one worker at a time.
 const DEAL: usize = 256;
 
@@ -62,6 +71,8 @@ pub(super) enum Work {
     Advance(u64),
     /// These ticks are bound and count, ascending.
     Commit(Arc<[u64]>),
+    /// Nothing after this tick has been told yet: its state is to be written down as of it.
+    Snapshot(u64),
 }
 
 /// Hands work to the workers; each holder's work arrives in its order.
@@ -108,6 +119,10 @@ pub(super) struct Setup {
     pub(super) control: Arc<Control>,
     pub(super) dataflow: Config,
     pub(super) feed: feed::Feed,
+    /// What the dataflow goes on from.
+    pub(super) resumed: Option<Arc<Snapshot>>,
+    /// Makes snapshots.
+    pub(super) maker: Option<Arc<Maker>>,
     pub(super) released: Sender<Released>,
 }
 
@@ -120,7 +135,7 @@ pub(super) fn start(count: usize, setup: Setup) -> Result<(WorkerGuards<()>, Lan
     let released = Mutex::new(Some(setup.released.clone()));
     let config =
         timely::Config { communication: timely::CommunicationConfig::Process(count), worker: WorkerConfig::default() };
-    let Setup { control, dataflow, feed, released: _ } = setup;
+    let Setup { control, dataflow, feed, resumed, maker, released: _ } = setup;
     let guards = execute(config, move |worker| {
         let _guard = control.guard("worker");
         let index = worker.index();
@@ -131,20 +146,70 @@ pub(super) fn start(count: usize, setup: Setup) -> Result<(WorkerGuards<()>, Lan
         };
         let work = take(&receivers);
         let released = released.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| index == 0);
-        run(worker, &work, &control, &dataflow, feed.clone(), released);
+        let own = Own { control: &control, resumed: resumed.as_deref(), maker: maker.as_deref() };
+        run(worker, &work, &own, &dataflow, feed.clone(), released);
     });
     Ok((guards.map_err(|reason| EngineError::Workers { reason })?, lanes))
+}
+
+/// What of the setup a worker uses for itself.
+struct Own<'a> {
+    control: &'a Control,
+    resumed: Option<&'a Snapshot>,
+    maker: Option<&'a Maker>,
+}
+
+impl Own<'_> {
+    /// Hands in the worker's state as of `tick`, as soon as all workers have passed it; until then it works on.
+    fn write_down(&self, worker: &mut Worker, states: &States, tick: u64) {
+        let Some(maker) = self.maker else { return };
+        while states.passed() <= tick {
+            if self.control.stopping() {
+                return;
+            }
+            worker.step_or_park(Some(PASSING));
+        }
+        let index = worker.index();
+        states.write(|machine, part| maker.part(index, machine, part));
+        maker.done();
+    }
+}
+
+/// Where a dataflow begins that goes on from a snapshot.
+fn cut(snapshot: &Snapshot) -> Cut {
+    let digest = |view: &View| {
+        let entry = snapshot.manifest.views.iter().find(|entry| entry.name == view.name);
+        Digest(entry.map_or(0, |entry| entry.digest))
+    };
+    Cut { tick: snapshot.manifest.tick, digests: VIEWS.iter().map(|view| digest(view)).collect() }
+}
+
+/// Takes up what of a snapshot belongs to worker `index` of `peers`.
+fn take_up(states: &States, snapshot: &Snapshot, (index, peers): (usize, usize)) -> Result<(), TakeError> {
+    let written = snapshot.manifest.workers;
+    // As many as wrote it: each has what it wrote.
+    let files = if written == peers { index..index + 1 } else { 0..written };
+    let mut part = Vec::new();
+    for of in files {
+        let mut file = snapshot.file(&states_file(of))?;
+        while let Some(machine) = file.next(&mut part)? {
+            states.take(&machine, &part, of)?;
+        }
+    }
+    states.go_on();
+    Ok(())
 }
 
 /// A worker's life.
 fn run(
     worker: &mut Worker,
     work: &Receiver<Work>,
-    control: &Control,
+    own: &Own<'_>,
     dataflow: &Config,
     feed: feed::Feed,
     released: Option<Sender<Released>>,
 ) {
+    let control = own.control;
     // The way out is taken back at the end, whatever of the dataflow is still alive then.
     let way_out = Rc::new(RefCell::new(released));
     let sink = Rc::clone(&way_out);
@@ -154,10 +219,17 @@ fn run(
             let _ended = released.send(frame);
         }
     });
-    let inputs = build(worker, dataflow, sink);
+    let inputs = build_from(worker, dataflow, own.resumed.map(cut), sink);
+    if let Some(snapshot) = own.resumed
+        && let Err(source) = take_up(&inputs.states, snapshot, (worker.index(), worker.peers()))
+    {
+        control.fail(EngineError::Snapshot { folder: snapshot.folder().to_owned(), source });
+        return;
+    }
     let mut worker_state = State { inputs, open: Open::default(), feed, first: worker.index() == 0 };
     while !control.stopping() {
         match work.try_recv() {
+            Ok(Work::Snapshot(tick)) => own.write_down(worker, &worker_state.inputs.states, tick),
             Ok(work) => {
                 worker_state.take(work);
                 worker.step();
@@ -204,12 +276,7 @@ impl State {
             Work::Ask { tick, questions } => {
                 questions.into_iter().for_each(|question| self.inputs.questions.send((question, tick, 1)));
             }
-            Work::Advance(time) => {
-                self.inputs.events.advance_to(time);
-                self.inputs.silence.advance_to(time);
-                self.inputs.control.advance_to(time);
-                self.inputs.questions.advance_to(time);
-            }
+            Work::Advance(time) => self.inputs.advance_to(time),
             Work::Commit(ticks) => {
                 let Some(last) = ticks.last() else { return };
                 if self.first {
@@ -217,6 +284,7 @@ impl State {
                 }
                 self.inputs.commits.advance_to(last + 1);
             }
+            Work::Snapshot(_) => unreachable!("its worker writes it down"),
         }
     }
 }

@@ -98,4 +98,8 @@ impl OpenWorkFold {
     pub(crate) fn apply(&mut self, update: &Update) {
         self.sum.add(&self.reader.read(&update.row), update.diff);
     }
+
+    pub(crate) fn add(&mut self, row: &Row) {
+        self.sum.add(&self.reader.read(row), 1);
+    }
 }

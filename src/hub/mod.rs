@@ -38,6 +38,7 @@ use state::ViewState;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 use tokio::sync::watch;
+use weir_schemas::row::Row;
 use weir_schemas::update::{Digest, Frame};
 use weir_schemas::view::VIEWS;
 
@@ -188,6 +189,36 @@ impl Hub {
             head.open = open;
         });
         self.record(&frame);
+    }
+
+    /// The rows of every view, as of the last frame, in the order of `VIEWS`. Frames wait while they are listed.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Vec<Row>> {
+        self.state().views.iter().map(ViewState::rows).collect()
+    }
+
+    /// Begins with the rows of every view as of `time`, in the order of `VIEWS`; before the first frame.
+    ///
+    /// # Panics
+    /// When a frame has come, or two rows have one key.
+    pub fn restore(&self, time: u64, rows: Vec<Vec<Row>>, digests: &[Digest]) {
+        self.ring_mut().start_at(time);
+        let open = {
+            let mut state = self.state_mut();
+            let State { time: at, views, open, .. } = &mut *state;
+            assert_eq!((*at, rows.len()), (0, VIEWS.len()), "a state begins once, with every view");
+            rows[open.view].iter().for_each(|row| open.add(row));
+            for (((state, rows), digest), view) in views.iter_mut().zip(rows).zip(digests).zip(VIEWS) {
+                state.begin(view, rows, *digest);
+            }
+            *at = time;
+            open.sum
+        };
+        self.0.head.send_modify(|head| {
+            head.time = time;
+            head.moved_at = Instant::now();
+            head.open = open;
+        });
     }
 
     fn record(&self, frame: &RingFrame) {

@@ -206,6 +206,12 @@ impl Ring {
         self.end = None;
     }
 
+    /// The first frame follows this position.
+    pub(crate) fn start_at(&mut self, position: u64) {
+        assert!(self.end.is_none(), "no frame has come yet");
+        self.end = Some(position);
+    }
+
     /// Adds the next frame and lets the oldest go.
     pub(crate) fn push(&mut self, frame: Frame) -> Arc<RingFrame> {
         assert!(frame.lower < frame.upper, "a frame covers at least one tick: ({}, {}]", frame.lower, frame.upper);

@@ -113,6 +113,20 @@ impl ViewState {
         self.digest = part.digest;
     }
 
+    /// Begins with these rows.
+    pub(crate) fn begin(&mut self, view: &View, rows: Vec<Row>, digest: Digest) {
+        self.bytes = rows.iter().map(|row| row.as_bytes().len()).sum();
+        let count = rows.len();
+        self.rows = rows.into_iter().map(|row| Keyed::new(row, view)).collect();
+        assert_eq!(self.rows.len(), count, "view {}: two rows have one key", view.name);
+        self.digest = digest;
+    }
+
+    /// All rows, in key order.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        self.rows.iter().map(|keyed| keyed.row.clone()).collect()
+    }
+
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }

@@ -6,7 +6,7 @@
 use super::ServeError;
 use super::storage::{self, Storage};
 use crate::config::Config;
-use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Rejected};
+use crate::engine::{self, EngineConfig, EngineHandle, FrameSink, Rejected, Snapshots};
 use crate::hub::Hub;
 use crate::questions::Questions;
 use crate::rejects::sink::Sink;
@@ -15,7 +15,8 @@ use crate::status::Status;
 use crate::task;
 use crate::verdicts::Verdicts;
 use std::sync::Arc;
-use weir_schemas::update::Frame;
+use weir_schemas::row::Row;
+use weir_schemas::update::{Digest, Frame};
 
 /// A running engine and its token.
 pub(super) struct Engine {
@@ -35,9 +36,11 @@ impl Engine {
         server: Shutdown,
     ) -> Result<Engine, ServeError> {
         let shutdown = Shutdown::default();
+        let snapshots =
+            storage.snapshots.clone().map(|store| Snapshots { store, every_ms: config.snapshots.every.ms() });
         let rejects = storage.rejects.take().map(Arc::new);
         let handle = engine::start(
-            engine_config(config, accepted_losses),
+            EngineConfig { snapshots, ..engine_config(config, accepted_losses) },
             storage.logs.clone(),
             Arc::new(Sinks { hub, rejects: rejects.clone() }),
             status,
@@ -92,6 +95,12 @@ impl FrameSink for Sinks {
         if let Some(sink) = &self.rejects {
             sink.rejected(upper, rejected);
         }
+    }
+    fn rows(&self) -> Vec<Vec<Row>> {
+        self.hub.rows()
+    }
+    fn restore(&self, tick: u64, rows: Vec<Vec<Row>>, digests: &[Digest]) {
+        self.hub.restore(tick, rows, digests);
     }
     fn live(&self) {
         self.hub.set_live();

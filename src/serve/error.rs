@@ -1,6 +1,7 @@
 //! Why a server cannot start or go on, with the exit code and the remedy of each.
 
 use crate::engine::EngineError;
+use crate::engine::snapshots::SnapshotError;
 use crate::exit::{Exit, Failure};
 use crate::gateway::auth::{OpenToTheWorld, TokensError};
 use crate::log::{Change, LogError};
@@ -34,6 +35,15 @@ pub enum ServeError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// The folder of snapshots cannot be made or read.
+    #[error("cannot use the folder of snapshots {}", folder.display())]
+    Snapshots {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: SnapshotError,
     },
     /// The file of properties of the Kafka client cannot be read.
     #[error("cannot read the Kafka properties {}", path.display())]
@@ -82,6 +92,12 @@ impl ServeError {
                 (Exit::Usage, Some("make it readable for this user, or set kafka.properties_file to another"))
             }
             ServeError::Folder { source, .. } => (Exit::Environment, Some(folder_remedy(source))),
+            ServeError::Snapshots { .. } => (
+                Exit::Environment,
+                Some(
+                    "make it writable for this user, or set snapshots.folder to another; snapshots.every = \"0s\" makes none",
+                ),
+            ),
             ServeError::Log(error) => log_verdict(error),
             ServeError::Engine(error) => engine_verdict(error),
             ServeError::Signals(_) | ServeError::Broken { .. } => (Exit::Failed, None),
@@ -147,6 +163,7 @@ fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
         ),
         // Their messages say what to do.
         EngineError::Mismatch { .. }
+        | EngineError::Snapshot { .. }
         | EngineError::Unbound { .. }
         | EngineError::Digest { .. }
         | EngineError::AnotherTopic { .. }

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use weir::decode::event::decode_event;
+use weir::engine::snapshots::{Rule, Store};
 use weir::engine::{self, Body, Counting, EngineConfig, EngineError, EngineHandle, Entry, FrameSink};
-use weir::engine::{SystemTimeSource, TimeSource};
+use weir::engine::{Snapshots, SystemTimeSource, TimeSource};
 use weir::log::embedded::{Embedded, EmbeddedConfig};
 use weir::log::{Log, NewRecord, Position, Record};
 use weir::serve::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, TOPICS};
@@ -63,6 +64,8 @@ pub(crate) struct Folded {
     pub(crate) time: u64,
     pub(crate) rows: Vec<BTreeSet<Row>>,
     pub(crate) digests: Vec<Digest>,
+    /// The tick of the snapshot that it began with; 0: none.
+    pub(crate) restored_at: u64,
     /// The digests at each frame's end.
     pub(crate) history: BTreeMap<u64, Vec<Digest>>,
 }
@@ -91,7 +94,16 @@ impl FrameSink for Fold {
         let mut state = self.state.lock().unwrap();
         assert!(!state.epoch.is_empty(), "the epoch is named before the first frame");
         assert_eq!((frame.lower, frame.views.len()), (state.time, VIEWS.len()), "frames follow each other without gap");
-        assert!(frame.upper > frame.lower);
+        let changed = || {
+            frame
+                .views
+                .iter()
+                .zip(VIEWS)
+                .filter(|(part, _)| !part.updates.is_empty())
+                .map(|(part, view)| (view.name, &part.updates))
+                .collect::<Vec<_>>()
+        };
+        assert!(frame.upper > frame.lower, "({}, {}]: {:?}", frame.lower, frame.upper, changed());
         let Folded { rows, digests, history, time, .. } = &mut *state;
         rows.resize(VIEWS.len(), BTreeSet::new());
         digests.resize(VIEWS.len(), Digest::default());
@@ -117,6 +129,18 @@ impl FrameSink for Fold {
 
     fn rejected(&self, _upper: u64, _rejected: &[weir::engine::Rejected]) {}
 
+    fn rows(&self) -> Vec<Vec<Row>> {
+        self.look(|folded| folded.rows.iter().map(|rows| rows.iter().cloned().collect()).collect())
+    }
+
+    fn restore(&self, tick: u64, rows: Vec<Vec<Row>>, digests: &[Digest]) {
+        let mut state = self.state.lock().unwrap();
+        assert!(!state.epoch.is_empty() && state.time == 0, "the epoch is named before, and no frame has come");
+        assert_eq!((rows.len(), digests.len()), (VIEWS.len(), VIEWS.len()));
+        (state.time, state.restored_at, state.digests) = (tick, tick, digests.to_vec());
+        state.rows = rows.into_iter().map(|rows| rows.into_iter().collect()).collect();
+    }
+
     fn live(&self) {
         self.state.lock().unwrap().live = true;
         self.changed.notify_all();
@@ -137,6 +161,11 @@ impl Fold {
     /// One that tells of each frame.
     pub(crate) fn with(listener: Listener) -> Fold {
         Fold { listener: Some(listener), ..Fold::default() }
+    }
+
+    /// What is folded, when nobody folds any more.
+    pub(crate) fn into_folded(self) -> Folded {
+        self.state.into_inner().unwrap()
     }
 
     /// Looks at what is folded.
@@ -368,6 +397,12 @@ pub(crate) struct Running {
 
 pub(crate) fn config(workers: usize) -> EngineConfig {
     EngineConfig { workers, ..EngineConfig::default() }
+}
+
+/// With a snapshot at every second, below `folder`, of which two are kept and one that is `span_ms` older.
+pub(crate) fn with_snapshots(config: EngineConfig, folder: &Path, span_ms: u64) -> EngineConfig {
+    let store = Store::open(&folder.join("snapshots"), Rule { keep: 2, span_ms }).unwrap();
+    EngineConfig { snapshots: Some(Snapshots { store, every_ms: 1_000 }), ..config }
 }
 
 /// As a server runs its engine.

@@ -1,10 +1,10 @@
 //! The machine of the row budget: what each live run holds, and what follows.
 
-use super::{Held, KINDS, Kind, Leave, Order, Room, whole_second};
+use super::{Held, KINDS, Kind, Leave, Order, ROUND_MS, Room, whole_second};
 use crate::config::Config;
 use crate::facts::{Phase, RowChange};
 use crate::input::{Names, Text};
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::views::missing;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,30 @@ struct OfProject {
 /// A run in the order in which they leave: when it ended, and itself.
 type Place = (u64, Id);
 
+/// What was decided at a whole second.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Told {
+    at: u64,
+    leaving: BTreeSet<Place>,
+    /// Who is full from then on, of what, or is no longer.
+    room: Vec<(Kind, Option<Text>, bool)>,
+}
+
+impl Told {
+    /// Gives the orders; `peers`: all workers.
+    fn orders(&self, peers: u64, step: &mut Step<'_, BudgetOutput>) {
+        for (ended_at, run) in self.leaving.iter().copied() {
+            step.emit(BudgetOutput::Order(Order::Leave(Leave { run, ended_at })), 1);
+        }
+        for (kind, project, full) in &self.room {
+            for peer in 0..peers {
+                let room = Room { kind: *kind, project: project.clone(), full: *full, peer };
+                step.emit(BudgetOutput::Order(Order::Room(room)), 1);
+            }
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Budget {
     /// Tests of all projects.
@@ -83,6 +107,8 @@ pub(super) struct Budget {
     full: bool,
     /// The whole second at which to decide; 0: nothing has changed since.
     due: u64,
+    /// What was last decided: it takes effect later.
+    told: Told,
     writer: RowWriter,
 }
 
@@ -92,8 +118,8 @@ impl Budget {
     }
 
     fn with(budget: u64, limits: Counts, peers: u64) -> Budget {
-        let (runs, projects, ended, writer) = Default::default();
-        Budget { budget, limits, peers, runs, projects, held: [0; KINDS], ended, full: false, due: 0, writer }
+        let (runs, projects, ended, told, writer) = Default::default();
+        Budget { budget, limits, peers, runs, projects, held: [0; KINDS], ended, full: false, due: 0, told, writer }
     }
 
     /// Takes in what came of a run.
@@ -250,15 +276,8 @@ impl Budget {
             }
         }
         self.projects.retain(|_, project| project.runs > 0);
-        for (ended_at, run) in leaving {
-            step.emit(BudgetOutput::Order(Order::Leave(Leave { run, ended_at })), 1);
-        }
-        for (kind, project, full) in news {
-            for peer in 0..self.peers {
-                let room = Room { kind, project: project.clone(), full, peer };
-                step.emit(BudgetOutput::Order(Order::Room(room)), 1);
-            }
-        }
+        self.told = Told { at: step.now(), leaving, room: news };
+        self.told.orders(self.peers, step);
     }
 }
 
@@ -299,18 +318,37 @@ impl Machine for Budget {
         }
     }
 
+    /// Orders that were on their way come again.
+    fn resume(&mut self, step: &mut Step<'_, BudgetOutput>) {
+        if self.told.at == step.now() {
+            self.told.orders(self.peers, step);
+        } else {
+            assert!(
+                self.told.at + ROUND_MS <= step.now(),
+                "what is decided is told again at the whole second at which it was"
+            );
+        }
+    }
+
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Decided { due: self.due, full: self.full }];
+        let mut entries = vec![Entry::Decided { due: self.due, full: self.full }, Entry::Told(self.told.clone())];
         let full = |(name, project): (&Text, &OfProject)| Entry::Project(Text::clone(name), project.full);
         entries.extend(self.projects.iter().map(full));
         entries.extend(self.runs.sorted().into_iter().map(|(id, run)| Entry::Run(*id, Box::new(run.clone()))));
         entries
     }
 
+    fn home(_: &Self::Entry) -> Home {
+        Home::Routed(0)
+    }
+
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for entry in entries {
             match entry {
-                Entry::Decided { due, full } => (self.due, self.full) = (due, full),
+                // Those of other workers, which were never told anything, say nothing.
+                Entry::Told(told) if told.at < self.told.at => {}
+                Entry::Told(told) => self.told = told,
+                Entry::Decided { due, full } => (self.due, self.full) = (self.due.max(due), self.full || full),
                 Entry::Project(name, full) => self.projects.entry(name).or_default().full = full,
                 Entry::Run(id, run) => {
                     if let Some(names) = &run.names {
@@ -333,6 +371,8 @@ impl Machine for Budget {
 pub(super) enum Entry {
     /// When to decide next, and whether everybody is full.
     Decided { due: u64, full: bool },
+    /// What was last decided.
+    Told(Told),
     /// A run.
     Run(Id, Box<OfRun>),
     /// Of which kinds a project is full.

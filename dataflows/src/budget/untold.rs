@@ -30,6 +30,17 @@ impl Untold {
         Untold { names: Arc::clone(names), due: whole_second(now), came: 0, left_out: 0 }
     }
 
+    /// Adds it to what is untold of the same run and second.
+    pub fn join(self: Box<Untold>, untold: &mut Option<Box<Untold>>) {
+        match untold {
+            Some(known) => {
+                known.came += self.came;
+                known.left_out += self.left_out;
+            }
+            None => *untold = Some(self),
+        }
+    }
+
     /// What the budget is told.
     #[must_use]
     pub fn held(self, kind: Kind) -> Held {

@@ -6,7 +6,7 @@ use crate::by_test;
 use crate::config::Config;
 use crate::facts::AttemptFact;
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::percentiles::{Scratch, bucket};
 use crate::room::{Entry as Place, Room};
@@ -40,6 +40,8 @@ pub(super) struct Durations {
     /// Tests of which something is to be told, each once, and the cadence point at which that is.
     touched: Vec<Id>,
     point: u64,
+    /// Whether all projects are told then.
+    again: bool,
     writer: RowWriter,
     scratch: Scratch,
 }
@@ -72,6 +74,7 @@ impl Durations {
             projects: BTreeMap::new(),
             touched: Vec::new(),
             point: 0,
+            again: false,
             writer: RowWriter::default(),
             scratch: Scratch::default(),
         }
@@ -158,6 +161,11 @@ impl Durations {
                 history.stands = stands;
             }
             projects.entry(name).or_default().insert(*id);
+        }
+        if std::mem::take(&mut self.again) {
+            for name in self.projects.keys() {
+                projects.entry(Arc::clone(name)).or_default();
+            }
         }
         for (name, changed) in projects {
             self.tell_project(&name, &changed, step);
@@ -265,19 +273,35 @@ impl Machine for Durations {
         }
     }
 
+    /// Which tests are the slowest of a worker depends on which of them it has: told when they all are told next.
+    fn resume(&mut self, step: &mut Step<'_, Told>) {
+        self.again = true;
+        self.point = (step.now() + 1).next_multiple_of(SLOW_TESTS.cadence_ms);
+        step.wake_at(self.point);
+    }
+
     fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Slow(self.slow.iter().copied().collect(), self.point)];
+        let mut entries = vec![Entry::Point(self.point)];
+        entries.extend(self.again.then_some(Entry::Again));
+        entries.extend(self.slow.iter().copied().map(Entry::Slow));
         entries.extend(self.tests.sorted().into_iter().map(|(id, history)| Entry::Test(*id, history.clone())));
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        let test = match entry {
+            Entry::Point(_) | Entry::Again => return Home::Everywhere,
+            Entry::Slow((_, test, ..)) | Entry::Test(test, _) => *test,
+        };
+        Home::Routed(by_test::bucket(test).into())
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         for entry in entries {
             match entry {
-                Entry::Slow(slow, point) => {
-                    self.slow.extend(slow);
-                    self.point = self.point.max(point);
-                }
+                Entry::Again => self.again = true,
+                Entry::Point(point) => self.point = self.point.max(point),
+                Entry::Slow(slow) => drop(self.slow.insert(slow)),
                 Entry::Test(id, mut history) => {
                     history.sum_up();
                     self.room.restore(group(&history.names().project, id));
@@ -292,7 +316,7 @@ impl Machine for Durations {
                 }
             }
         }
-        let point = (!self.touched.is_empty()).then_some(self.point);
+        let point = (self.again || !self.touched.is_empty()).then_some(self.point);
         self.agenda.times().chain(point).collect()
     }
 }
@@ -300,8 +324,12 @@ impl Machine for Durations {
 /// The state in a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Entry {
-    /// Attempts judged slow, and when something is told next.
-    Slow(Vec<SlowAttempt>, u64),
+    /// When something is told next.
+    Point(u64),
+    /// All projects are told then.
+    Again,
+    /// An attempt that was judged slow.
+    Slow(SlowAttempt),
     /// A test.
     Test(Id, Box<History>),
 }

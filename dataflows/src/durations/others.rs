@@ -2,7 +2,8 @@
 
 use crate::facts::{AttemptFact, RowChange};
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
+use crate::views::live_metrics::local::project_scope;
 use crate::window::{Panes, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -93,6 +94,10 @@ impl Machine for Others {
 
     fn entries(&self) -> Vec<(Text, Other)> {
         self.projects.iter().map(|(name, other)| (Arc::clone(name), other.clone())).collect()
+    }
+
+    fn home((project, _): &Self::Entry) -> Home {
+        Home::Routed(project_scope(project).route())
     }
 
     fn restore(&mut self, entries: Vec<(Text, Other)>) -> Vec<u64> {

@@ -11,7 +11,7 @@
 //! # Cost
 //! Nothing without a question but one more frontier, which moves with the others.
 
-use super::{Collection, Inlets, Machine, Running, Updates, upper};
+use super::{Collection, Inlets, Machine, Running, States, Updates, upper};
 use crate::dry_run::{Answer, Question};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder;
@@ -37,10 +37,10 @@ impl<'s, I: 'static> Inlets<'s, I> {
     pub fn keyed_asked<M: Asked<Input = I>>(
         self,
         (questions, cadence_ms): (Collection<'s, Question>, u64),
-        until: u64,
+        states: &States,
         machine: M,
     ) -> (Collection<'s, M::Output>, Collection<'s, Answer>) {
-        let Inlets { mut builder, mut drains } = self;
+        let Inlets { name, mut builder, mut drains } = self;
         let by_peer = Exchange::new(|(question, _, _): &(Question, u64, i64)| question.peer);
         let mut questions = builder.new_input(questions, by_peer);
         builder.set_notify_for(drains.len(), FrontierInterest::IfCapability);
@@ -48,10 +48,12 @@ impl<'s, I: 'static> Inlets<'s, I> {
         let (answers, answer_stream) = builder.new_output::<Updates<Answer>>();
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Updates<M::Output>>> = OutputBuilder::from(output);
         let mut answers: OutputBuilder<u64, CapacityContainerBuilder<Updates<Answer>>> = OutputBuilder::from(answers);
-        builder.build(move |_capabilities| {
-            let mut running = Running::new(machine, until);
+        let until = states.until();
+        builder.build(move |mut capabilities| {
+            let running = Running::new(&name, machine, states, capabilities.swap_remove(0));
             let mut asked: BTreeMap<u64, Due> = BTreeMap::new();
             move |frontiers| {
+                let running = &mut *running.borrow_mut();
                 running.take(&mut drains);
                 questions.for_each(|capability, data| {
                     for (question, time, _) in data.drain(..) {

@@ -23,6 +23,7 @@ use timely::progress::operate::FrontierInterest;
 
 /// The inputs of an operator that is yet to be built: each makes what comes into `I`.
 pub struct Inlets<'s, I> {
+    pub(super) name: String,
     pub(super) builder: OperatorBuilder<'s, u64>,
     pub(super) drains: Vec<Drain<I>>,
 }
@@ -34,7 +35,7 @@ impl<'s, I: 'static> Inlets<'s, I> {
     /// None yet, of the operator `name`.
     #[must_use]
     pub fn new(name: &str, scope: Scope<'s, u64>) -> Self {
-        Inlets { builder: OperatorBuilder::new(name.to_owned(), scope), drains: Vec::new() }
+        Inlets { name: name.to_owned(), builder: OperatorBuilder::new(name.to_owned(), scope), drains: Vec::new() }
     }
 
     /// One more: `collection`, distributed by `pact`, of which `convert` takes what it has a use for.

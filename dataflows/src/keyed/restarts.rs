@@ -1,6 +1,6 @@
 //! Stop and restore in the middle of a whole dataflow: a machine is written down and goes on as another one.
 
-use super::Machine;
+use super::{Machine, states};
 use crate::output::Released;
 use common::history::{config, history};
 use common::{Feeding, Tick, run};
@@ -74,10 +74,19 @@ pub(super) fn restart<M: Machine>(machine: &mut M, now: u64, wake: &mut BTreeSet
     if plan.lossy {
         entries.pop();
     }
-    let text = serde_json::to_string(&entries).expect("a state can be written");
-    let wakes = fresh.restore(serde_json::from_str(&text).expect("and read"));
+    let mut part = Vec::new();
+    entries.iter().for_each(|entry| states::append(entry, &mut part));
+    let (mut part, mut wakes) = (&part[..], BTreeSet::new());
+    while !part.is_empty() {
+        // A few at a time, as the parts of a snapshot come.
+        let entries: Vec<M::Entry> =
+            std::iter::from_fn(|| (!part.is_empty()).then(|| states::read(&mut part).expect("what was written")))
+                .take(3)
+                .collect();
+        wakes.extend(fresh.restore(entries));
+    }
     assert!(wakes.iter().all(|time| *time >= now), "{}: woken in the past", type_name::<M>());
-    *wake = wakes.into_iter().collect();
+    *wake = wakes;
     *machine = fresh;
     plan.count += 1;
 }

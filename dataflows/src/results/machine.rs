@@ -1,14 +1,14 @@
 //! The state machine of the results: all tests of a worker, by run.
 
 use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
-use super::{Change, ResultInput, ResultOutput, tested};
+use super::{Change, ResultInput, ResultOutput, route, tested};
 use crate::budget::{Full, Grown, Kind, Untold};
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
 use crate::input::{ErrorText, Event, Position, Refusal, Text, Withdraws};
-use crate::keyed::{Machine, Step, reuse};
+use crate::keyed::{Home, Machine, Step, reuse};
 use crate::map::Map;
 use crate::views::{missing, test_results};
 use serde::{Deserialize, Serialize};
@@ -369,6 +369,18 @@ impl Machine for Results {
         self.tell_held(step);
     }
 
+    /// What the tests add up to is not written, since it depends on which of them are on a worker.
+    fn resume(&mut self, step: &mut Step<'_, ResultOutput>) {
+        for (_, tests) in self.runs.sorted() {
+            for (_, slot) in tests.tests.sorted() {
+                let Some(standing) = slot.test.standing() else { continue };
+                let names = Arc::clone(&slot.test.names);
+                let change = Change { names, before: None, after: Some(standing), withdrawn: false };
+                step.emit(ResultOutput::Change(change), 1);
+            }
+        }
+    }
+
     fn entries(&self) -> Vec<Entry> {
         let incidents = Entry::Incidents(self.incidents.clone());
         let mut entries = vec![incidents, Entry::Masks(self.masks.entries()), Entry::Full(self.full.clone())];
@@ -384,6 +396,14 @@ impl Machine for Results {
         entries
     }
 
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) | Entry::Masks(_) | Entry::Full(_) | Entry::Run { .. } => Home::Everywhere,
+            Entry::Untold(..) => Home::Anywhere,
+            Entry::Test { run, id, .. } => Home::Routed(route(*run, *id)),
+        }
+    }
+
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         let mut wakes = Vec::new();
         for entry in entries {
@@ -393,7 +413,7 @@ impl Machine for Results {
                 Entry::Full(full) => self.full = full,
                 Entry::Untold(run, untold) => {
                     wakes.push(untold.due);
-                    self.runs.get_or_insert_with(run, RunTests::default).untold = Some(untold);
+                    untold.join(&mut self.runs.get_or_insert_with(run, RunTests::default).untold);
                     self.grown.restore(run);
                 }
                 Entry::Run { run, withdrawn, ended_at } => {

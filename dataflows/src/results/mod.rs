@@ -19,7 +19,7 @@ mod machine;
 mod tested;
 
 use crate::budget::{self, Held, Kind, Order, Room};
-use crate::config::Config;
+use crate::context::Context;
 use crate::control::Rule;
 use crate::facts::{AttemptFact, PhaseChange, RowChange, Running, Tested};
 use crate::fork::Port;
@@ -35,6 +35,7 @@ use timely::dataflow::operators::vec::Map as _;
 use timely::progress::operate::FrontierInterest;
 use weir_schemas::control::ControlChange;
 use weir_schemas::event::EventType;
+use weir_schemas::id::Id;
 
 /// How a test's part in the sums changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +112,7 @@ pub fn event_of_result(input: Input) -> Option<Arc<Event>> {
 /// Keeps the results, distributed by (run, test). `events`: those of [`event_of_result`]; `withdrawals`: those that count; `phases` and
 /// `rules`: on the worker that is told.
 pub fn results<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     events: Collection<'s, Arc<Event>>,
     withdrawals: Collection<'s, Arc<Event>>,
     (phases, rules, orders): (Collection<'s, PhaseChange>, Collection<'s, Rule>, Collection<'s, Order>),
@@ -137,13 +138,18 @@ pub fn results<'s>(
             ours.then_some(ResultInput::Rule(rule))
         })
         .add(orders, budget::by_worker(), |order| Some(ResultInput::Room(Box::new(order.room(Kind::Test)?))))
-        .keyed(config.until, Results::default());
+        .keyed(&cx.states, Results::default());
     split(output)
 }
 
-/// The worker of a test in a run.
+/// The worker of an event's test.
 fn owner(event: &Event) -> u64 {
-    event.run().route() ^ event.names.test_or_zero().route().rotate_left(32)
+    route(event.run(), event.names.test_or_zero())
+}
+
+/// The worker of a test in a run.
+fn route(run: Id, test: Id) -> u64 {
+    run.route() ^ test.route().rotate_left(32)
 }
 
 fn by_event_id(withdrawal: &Event) -> bool {

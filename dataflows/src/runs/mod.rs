@@ -19,10 +19,11 @@ mod streams;
 
 use crate::budget::{self, Leave, Order};
 use crate::config::Config;
+use crate::context::Context;
 use crate::departed::Departed;
 use crate::facts::{Phase, PhaseChange, RowChange};
 use crate::input::Text;
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::notes::Note;
 use life::Life;
@@ -98,7 +99,7 @@ enum RunInput {
 
 /// Runs the lives, distributed by run. `silence` says when timers stand still, `orders` who leaves early.
 pub fn live<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     notes: Collection<'s, Note>,
     silence: Collection<'s, Pause>,
     orders: Collection<'s, Order>,
@@ -112,7 +113,7 @@ pub fn live<'s>(
             Order::Leave(leave) => Some(RunInput::Leave(leave)),
             Order::Room(_) => None,
         })
-        .keyed(config.until, Runs::new(config, scope.peers() as u64))
+        .keyed(&cx.states, Runs::new(&cx.config, scope.peers() as u64))
 }
 
 struct Runs {
@@ -273,6 +274,14 @@ impl Machine for Runs {
         entries.extend(self.departed.entries().into_iter().map(|(run, until)| Entry::Departed(run, until)));
         entries.extend(self.lives.sorted().into_iter().map(|(_, life)| Entry::Life(Box::new(life.clone()))));
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Silence(_) => Home::Everywhere,
+            Entry::Departed(run, _) => Home::Routed(run.route()),
+            Entry::Life(life) => Home::Routed(life.run().route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

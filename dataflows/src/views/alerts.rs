@@ -26,7 +26,7 @@ use crate::control::Rule;
 use crate::facts::{RowChange, Rows};
 use crate::fork::Forks;
 use crate::input::Text;
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::runs::silence::{Pause, Silence, by_worker};
 use crate::window::Agenda;
@@ -102,7 +102,7 @@ pub fn render<'s>(
         .add(rows, by_row, |row| Some(Input::Row(row)))
         .add(rules, Pipeline, |rule| (rule.record.change.kind() == ControlKind::Alert).then_some(Input::Rule(rule)))
         .add(silence, by_worker(), |said| Some(Input::Silence(said.paused)))
-        .keyed(cx.config.until, Alerts::default())
+        .keyed(&cx.states, Alerts::default())
 }
 
 /// A row that is looked at.
@@ -311,6 +311,13 @@ impl Machine for Alerts {
         entries.extend(self.rules.said().map(|record| Entry::Rule(Arc::clone(record))));
         entries.extend(self.rows.sorted().into_iter().map(|(id, held)| Entry::Row(*id, HeldEntry(held.clone()))));
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Silence(_) | Entry::Rule(_) => Home::Everywhere,
+            Entry::Row(row, _) => Home::Routed(row.route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

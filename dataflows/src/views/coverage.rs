@@ -96,7 +96,7 @@ pub fn render<'s>(
     rules: Collection<'s, Rule>,
     orders: Collection<'s, Order>,
 ) -> CoverageStreams<'s> {
-    let until = cx.config.until;
+    let states = &cx.states;
     let peers = cx.scope.peers() as u64;
     let pieces = events.clone().flat_map(move |(event, time, diff)| {
         Piece::of(&event, peers).into_iter().map(move |piece| (piece, time, diff))
@@ -107,7 +107,7 @@ pub fn render<'s>(
         .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(FileInput::Evicted(change.run)))
         .add(rules.clone(), Pipeline, |rule| incident(&rule).then_some(FileInput::Rule(rule)))
         .add(orders, budget::by_worker(), |order| order.room(Kind::File).map(FileInput::Room))
-        .keyed(until, Files::new(Arc::clone(&cx.config)));
+        .keyed(states, Files::new(Arc::clone(&cx.config)));
     let mut kinds = Forks::new("CoverageKinds", told);
     let held = kinds.tap(|output| match output {
         FileOutput::Held(held) => Some(held.clone()),
@@ -133,12 +133,12 @@ pub fn render<'s>(
             Some(SummaryInput::Facts(facts))
         })
         .add(rules, Pipeline, |rule| incident(&rule).then_some(SummaryInput::Rule(rule)))
-        .keyed(until, Summaries::new(Arc::clone(&cx.config)));
+        .keyed(states, Summaries::new(Arc::clone(&cx.config)));
 
     let by_project =
         Exchange::new(|(summary, _, _): &(summary::Summary, u64, i64)| Id::of(&["project", &summary.project]).route());
     let trends = Trends::new(Arc::clone(&cx.config));
-    let summary_rows: Collection<'s, RowChange> = keyed("CoverageTrend", summaries, by_project, until, trends);
+    let summary_rows: Collection<'s, RowChange> = keyed("CoverageTrend", summaries, by_project, states, trends);
     CoverageStreams { rows, summaries: summary_rows, held }
 }
 

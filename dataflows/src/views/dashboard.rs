@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::facts::{RowChange, Rows};
 use crate::fork::Forks;
 use crate::input::Text;
-use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step, keyed};
 use crate::map::Map;
 use crate::views::live_metrics::delta::project_scope;
 use serde::{Deserialize, Serialize};
@@ -149,9 +149,9 @@ impl<'s> Taps<'s> {
 pub fn render<'s>(cx: &Context<'s>, taps: Taps<'s>) -> Rows<'s> {
     let said = Inlets::new("DashboardLocal", cx.scope);
     let said = taps.0.into_iter().fold(said, |inlets, said| inlets.add(said, Pipeline, Some));
-    let parts = said.keyed(cx.config.until, LocalTiles::default());
+    let parts = said.keyed(&cx.states, LocalTiles::default());
     let owner = Exchange::new(|(part, _, _): &(Part, u64, i64)| project_scope(&part.project).route());
-    keyed("Dashboard", parts, owner, cx.config.until, Tiles::default())
+    keyed("Dashboard", parts, owner, &cx.states, Tiles::default())
 }
 
 /// What a worker's rows say of a project since the last whole second.
@@ -214,6 +214,10 @@ impl Machine for LocalTiles {
         let mut entries: Vec<_> = self.parts.iter().map(|part| (self.due, part.clone())).collect();
         entries.sort_unstable_by(|(_, a), (_, b)| a.project.cmp(&b.project));
         entries
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, entries: Vec<(u64, Part)>) -> Vec<u64> {
@@ -284,6 +288,10 @@ impl Machine for Tiles {
 
     fn entries(&self) -> Vec<(Id, Tile)> {
         self.tiles.sorted().into_iter().map(|(id, tile)| (*id, tile.clone())).collect()
+    }
+
+    fn home((project, _): &Self::Entry) -> Home {
+        Home::Routed(project.route())
     }
 
     fn restore(&mut self, entries: Vec<(Id, Tile)>) -> Vec<u64> {

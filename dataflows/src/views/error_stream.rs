@@ -21,7 +21,7 @@ use crate::dry_run::{Answer, Question};
 use crate::facts::{AttemptFact, Failure, RowChange, Rows};
 use crate::fingerprint::rules::Unmade;
 use crate::input::Text;
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::views::live_metrics::local::project_scope;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +61,7 @@ pub fn render<'s>(
             let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Mask(_));
             ours.then_some(Input::Rule(rule))
         })
-        .keyed_asked(questions, cx.config.until, errors)
+        .keyed_asked(questions, &cx.states, errors)
 }
 
 /// An error's place in the order of its project: event time, stream, event.
@@ -325,6 +325,13 @@ impl Machine for Errors {
         });
         let rules = [Entry::Incidents(self.incidents.clone()), Entry::Masks(self.masks.clone())];
         rules.into_iter().chain(projects).collect()
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) | Entry::Masks(_) => Home::Everywhere,
+            Entry::Project(project, _) => Home::Routed(project_scope(project).route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

@@ -48,29 +48,31 @@ pub const OTHER: Id = Id(u128::MAX);
 /// The view's rows.
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, facts: Collection<'s, AttemptFact>) -> Rows<'s> {
-    let Config { until, failure_patterns: shown, .. } = *cx.config;
+    let (states, shown) = (&cx.states, cx.config.failure_patterns);
     let by_bucket = Exchange::new(|(fact, _, _): &(AttemptFact, u64, i64)| owner(fact));
     let (patterns, overflow) = Inlets::new("FailurePatterns", cx.scope)
         .add(facts, by_bucket, occurrence)
-        .keyed(until, Patterns::new(Arc::clone(&cx.config), share(&cx.config)))
+        .keyed(states, Patterns::new(Arc::clone(&cx.config), share(&cx.config)))
         .ok_err(|(output, time, diff)| match output {
             PatternOutput::Ranked(ranked) => Ok((ranked, time, diff)),
             PatternOutput::Overflow(occurrence) => Err((other(occurrence), time, diff)),
         });
-    let first = keyed("FailurePatternsBuckets", patterns, Pipeline, until, TopK::<Candidate>::new(shown));
+    let first = keyed("FailurePatternsBuckets", patterns, Pipeline, states, TopK::<Candidate>::new(shown));
     let by_project = Exchange::new(|(ranked, _, _): &(Ranked<Candidate>, u64, i64)| route((ranked.group.0, 0)));
     let first = Inlets::new("FailurePatternsTop", cx.scope)
         .add(first, by_project, |ranked| Some(Ranked { group: (ranked.group.0, 0), ..ranked }))
-        .keyed(until, TopK::new(shown));
-    let by_project = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route((occurrence.project, 0)));
+        .keyed(states, TopK::new(shown));
+    // There is one a project, and so one bucket.
+    let by_project = Exchange::new(|(occurrence, _, _): &(Occurrence, u64, i64)| route(occurrence.group()));
     let others = Patterns::new(Arc::clone(&cx.config), 1);
-    let others = keyed("FailurePatternsOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {
-        match output {
-            PatternOutput::Ranked(ranked) => Some((ranked, time, diff)),
-            // There is one a project, so there is room for it.
-            PatternOutput::Overflow(_) => None,
-        }
-    });
+    let others =
+        keyed("FailurePatternsOther", overflow, by_project, states, others).flat_map(|(output, time, diff)| {
+            match output {
+                PatternOutput::Ranked(ranked) => Some((ranked, time, diff)),
+                // There is one a project, so there is room for it.
+                PatternOutput::Overflow(_) => None,
+            }
+        });
     first
         .concat(others)
         .map(|(ranked, time, diff)| (RowChange { row: ranked.value.row, cause: ranked.cause }, time, diff))

@@ -81,7 +81,7 @@ pub fn render<'s>(
     questions: Collection<'s, Question>,
 ) -> (Rows<'s>, Collection<'s, Answer>) {
     let Of { facts, tested, phases, rules } = of;
-    let guards = guard::guards(&cx.config, tested, phases.clone());
+    let guards = guard::guards(cx, tested, phases.clone());
     let by_worker = Exchange::new(|(change, _, _): &(GuardChange, u64, i64)| change.peer);
     let (questions, rings) = ((questions, FLAKY_TESTS.cadence_ms), Rings::new(Arc::clone(&cx.config)));
     let (told, answers) = Inlets::new("FlakyTests", cx.scope)
@@ -92,7 +92,7 @@ pub fn render<'s>(
             let ours = matches!(rule.record.change, ControlChange::Incident(_) | ControlChange::Flaky(_));
             ours.then_some(Input::Rule(rule))
         })
-        .keyed_asked(questions, cx.config.until, rings);
+        .keyed_asked(questions, &cx.states, rings);
     let mut kinds = Forks::new("FlakyKinds", told);
     let turned_away = kinds.tap(|output| match output {
         Output::TurnedAway(turned_away) => Some(turned_away.clone()),
@@ -105,5 +105,5 @@ pub fn render<'s>(
     let by_project =
         Exchange::new(|(turned_away, _, _): &(TurnedAway, u64, i64)| project_scope(&turned_away.project).route());
     let unjudged = Unjudged::new(cx.config.flaky_memory_ms);
-    (rows.concat(keyed("FlakyUnjudged", turned_away, by_project, cx.config.until, unjudged)), answers)
+    (rows.concat(keyed("FlakyUnjudged", turned_away, by_project, &cx.states, unjudged)), answers)
 }

@@ -86,13 +86,13 @@ pub fn render<'s>(
     cx: &Context<'s>,
     sources: Sources<'s>,
 ) -> (Rows<'s>, Collection<'s, Late>, Collection<'s, performance::content::Delta>) {
-    let until = cx.config.until;
+    let states = &cx.states;
     let Sources { facts, slow, measured, running, awaited, covered } = sources;
     let told = Inlets::new("LiveMetricsPanes", cx.scope)
         .add(facts, Pipeline, |fact| Some(Attempt::Ended(fact)))
         .add(slow, Pipeline, |fact| Some(Attempt::Slow(fact)))
         .add(measured, Pipeline, |measured| Some(Attempt::Measured(measured)))
-        .keyed(until, LocalPanes::default());
+        .keyed(states, LocalPanes::default());
     let mut kinds = Forks::new("PanesOfSuites", told);
     let late = kinds.tap(|told| told.as_ref().err().cloned());
     let suites = kinds.tap(|told| told.as_ref().ok().and_then(performance::content::Delta::of_suite));
@@ -101,12 +101,12 @@ pub fn render<'s>(
         .add(running, Pipeline, |running| Some(Gauge::Running(running)))
         .add(awaited, Pipeline, |awaited| Some(Gauge::Awaited(awaited)))
         .add(covered, Pipeline, |covered| Some(Gauge::Covered(covered)))
-        .keyed(until, LocalGauges::default());
+        .keyed(states, LocalGauges::default());
     let owner = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let told = Inlets::new("LiveMetrics", cx.scope)
         .add(panes, owner(), Some)
         .add(gauges, owner(), Some)
-        .keyed(until, Scopes::new(delta::share(&cx.config)));
+        .keyed(states, Scopes::new(delta::share(&cx.config)));
     let mut kinds = Forks::new("LiveMetricsKinds", told);
     let overflow = kinds.tap(|output| match output {
         ScopeOutput::Overflow(delta) => Some(Delta::clone(delta).without_name()),
@@ -117,7 +117,7 @@ pub fn render<'s>(
         ScopeOutput::Overflow(_) => None,
     };
     let rows = kinds.rest(row);
-    let others = keyed("LiveMetricsOther", overflow, owner(), until, Scopes::new(1));
+    let others = keyed("LiveMetricsOther", overflow, owner(), states, Scopes::new(1));
     let others = others.map(move |(output, time, diff)| {
         let row = row(output).expect("there is one a project and kind, so there is room for it");
         (row, time, diff)

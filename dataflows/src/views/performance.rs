@@ -53,13 +53,13 @@ const BUCKETS: u128 = 256;
 /// The view's rows, from what `live_metrics` sums of suites and from what was measured.
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, suites: Collection<'s, Delta>, measured: Collection<'s, Measurement>) -> Rows<'s> {
-    let until = cx.config.until;
-    let measured = keyed("PerformanceLocal", measured, Pipeline, until, LocalMeasures::default());
+    let states = &cx.states;
+    let measured = keyed("PerformanceLocal", measured, Pipeline, states, LocalMeasures::default());
     let by_bucket = || Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let told = Inlets::new("Performance", cx.scope)
         .add(suites, by_bucket(), Some)
         .add(measured, by_bucket(), Some)
-        .keyed(until, Feed::new(Arc::clone(&cx.config), share(&cx.config)));
+        .keyed(states, Feed::new(Arc::clone(&cx.config), share(&cx.config)));
     let mut kinds = Forks::new("PerformanceKinds", told);
     let overflow = kinds.tap(|output| match output {
         FeedOutput::Overflow(delta) => Some(delta.clone().without_name()),
@@ -71,7 +71,7 @@ pub fn render<'s>(cx: &Context<'s>, suites: Collection<'s, Delta>, measured: Col
     });
     let by_project = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.route());
     let others = Feed::new(Arc::clone(&cx.config), 1);
-    let others = keyed("PerformanceOther", overflow, by_project, until, others).flat_map(|(output, time, diff)| {
+    let others = keyed("PerformanceOther", overflow, by_project, states, others).flat_map(|(output, time, diff)| {
         match output {
             FeedOutput::Row(row) => Some((row, time, diff)),
             // There is one a project and kind, so there is room for it.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::facts::{Late, RowChange, Rows};
 use crate::input::{Position, Refusal, RejectKind, Text};
-use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step, keyed};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,13 +31,13 @@ use weir_schemas::view::REJECTS;
 /// The view's rows.
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, refusals: Collection<'s, Arc<Refusal>>, late: Collection<'s, Late>) -> Rows<'s> {
-    let until = cx.config.until;
+    let states = &cx.states;
     let local = Inlets::new("RejectsLocal", cx.scope)
         .add(refusals, Pipeline, |refusal| Some(Rejected::Refusal(refusal)))
         .add(late, Pipeline, |late| Some(Rejected::Late(late)))
-        .keyed(until, LocalRejects { limit: cx.config.rejects, ..LocalRejects::default() });
+        .keyed(states, LocalRejects { limit: cx.config.rejects, ..LocalRejects::default() });
     let one = Exchange::new(|_: &(Local, u64, i64)| 0);
-    keyed("Rejects", local, one, until, Rejects::new(Arc::clone(&cx.config)))
+    keyed("Rejects", local, one, states, Rejects::new(Arc::clone(&cx.config)))
 }
 
 /// What [`LocalRejects`] takes.
@@ -139,6 +139,10 @@ impl Machine for LocalRejects {
         let counts =
             counts.map(|((project, kind), count)| (Local::Count(Arc::clone(project), *kind, *count), self.due));
         rows.chain(counts).collect()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, entries: Vec<(Local, u64)>) -> Vec<u64> {
@@ -276,6 +280,10 @@ impl Machine for Rejects {
         let counts = self.counts.iter();
         let counts = counts.map(|((project, kind), count)| Entry::Count(Arc::clone(project), *kind, count.clone()));
         rows.chain(counts).collect()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Routed(0)
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

@@ -8,10 +8,10 @@
 //! # Cost
 //! O(workers) a touched run and tick; one message a second and touched run of a user.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{Awaited, AwaitedKind, Phase, RowChange, Rows};
 use crate::fork::Forks;
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::run_failures::OfRun;
 use crate::runs::RunFacts;
@@ -63,7 +63,7 @@ enum RunProgressInput {
 
 /// Renders the view from the facts of runs and the parts of whole runs, distributed by run.
 pub fn render<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     facts: Collection<'s, Arc<RunFacts>>,
     parts: Collection<'s, Part>,
     failures: Collection<'s, OfRun>,
@@ -75,7 +75,7 @@ pub fn render<'s>(
         .add(facts, of_facts, |facts| Some(RunProgressInput::Facts(facts)))
         .add(parts, of_part, |part| Some(RunProgressInput::Part(part)))
         .add(failures, of_failure, |failure| Some(RunProgressInput::Failure(failure)))
-        .keyed(config.until, Progress::default());
+        .keyed(&cx.states, Progress::default());
     let mut kinds = Forks::new("RunProgressKinds", told);
     let of_users = kinds.tap(|output| match output {
         RunProgressOutput::OfUser(run) => Some(Arc::clone(run)),
@@ -227,6 +227,8 @@ struct Progress {
     runs: Map<Id, Run>,
     /// Runs of users of which something is to be told at the next whole second.
     due: BTreeSet<Id>,
+    /// The time at which parts are told that are known; 0: none is.
+    resumed_at: u64,
     writer: RowWriter,
 }
 
@@ -237,6 +239,15 @@ impl Progress {
 }
 
 impl Progress {
+    /// Takes in a part that is told again; whether it is one.
+    fn known(&mut self, input: &RunProgressInput) -> bool {
+        let RunProgressInput::Part(part) = input else { return false };
+        if let Some(run) = self.runs.get_mut(&part.names.run_id) {
+            run.parts.set(part.worker, (part.counts, part.failing_attempts));
+        }
+        true
+    }
+
     /// Puts a run down for the next whole second, if it is of a user.
     fn put_down(&mut self, run: Id, withdrawn: bool, step: &mut Step<'_, RunProgressOutput>) {
         let Some(state) = self.runs.get_mut(&run) else { return };
@@ -281,6 +292,9 @@ impl Machine for Progress {
     }
 
     fn step(&mut self, data: &mut Vec<(RunProgressInput, i64)>, step: &mut Step<'_, RunProgressOutput>) {
+        if self.resumed_at == step.now() {
+            data.retain(|(input, _)| !self.known(input));
+        }
         let mut withdrawn = BTreeSet::new();
         let key = |input: &RunProgressInput| match input {
             RunProgressInput::Facts(facts) => facts.run,
@@ -342,8 +356,20 @@ impl Machine for Progress {
         }
     }
 
+    /// Each worker tells again what its tests add up to.
+    fn resume(&mut self, step: &mut Step<'_, RunProgressOutput>) {
+        for run in self.runs.sorted_keys() {
+            self.runs.get_mut(&run).into_iter().for_each(|run| run.parts = ByWorker::default());
+        }
+        self.resumed_at = step.now();
+    }
+
     fn entries(&self) -> Vec<Self::Entry> {
         self.runs.sorted().into_iter().map(|(id, run)| (*id, RunEntry(run.clone()))).collect()
+    }
+
+    fn home((run, _): &Self::Entry) -> Home {
+        Home::Routed(run.route())
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -12,11 +12,11 @@
 //! O(workers + streams of the suite) a touched suite and tick; a row a touched suite and cadence point.
 
 use crate::budget::{self, Full, Grown, Held, Kind, Order, Room, Untold};
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{Phase, PhaseChange, RowChange, Rows};
 use crate::fork::Forks;
 use crate::input::{Event, Input, Names, Text};
-use crate::keyed::{Collection, Inlets, Machine, Step, reuse};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step, reuse};
 use crate::map::Map;
 use crate::sums::{ByWorker, Counts, Latest, Part};
 use crate::views::missing;
@@ -73,21 +73,20 @@ pub struct SuiteStreams<'s> {
 /// Renders the view from the parts, which are of suites, and the begins and ends of these, distributed by (run, suite). `phases`: on the
 /// worker that is told.
 pub fn render<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     parts: Collection<'s, Part>,
     events: Collection<'s, Arc<Event>>,
     phases: Collection<'s, PhaseChange>,
     orders: Collection<'s, Order>,
 ) -> SuiteStreams<'s> {
-    let owner = |run: Id, suite: Id| run.route() ^ suite.route().rotate_left(32);
-    let of_part = Exchange::new(move |(part, _, _): &(Part, u64, i64)| owner(part.names.run_id, part.names.suite_id));
-    let of_event = Exchange::new(move |(event, _, _): &(Arc<Event>, u64, i64)| owner(event.run(), event.suite()));
+    let of_part = Exchange::new(|(part, _, _): &(Part, u64, i64)| route(part.names.run_id, part.names.suite_id));
+    let of_event = Exchange::new(|(event, _, _): &(Arc<Event>, u64, i64)| route(event.run(), event.suite()));
     let told = Inlets::new("SuiteProgress", parts.scope())
         .add(parts, of_part, |part| Some(SuiteInput::Part(part)))
         .add(events, of_event, |event| Some(SuiteInput::Event(event)))
         .add(phases, Pipeline, |change| Some(SuiteInput::Phase(change)))
         .add(orders, budget::by_worker(), |order| order.room(Kind::Suite).map(SuiteInput::Room))
-        .keyed(config.until, Suites::default());
+        .keyed(&cx.states, Suites::default());
     let mut kinds = Forks::new("SuiteKinds", told);
     let held = kinds.tap(|output| match output {
         SuiteOutput::Held(held) => Some(held.clone()),
@@ -102,6 +101,11 @@ pub fn render<'s>(
         _ => None,
     });
     SuiteStreams { rows, missing, held }
+}
+
+/// The worker of a suite in a run.
+fn route(run: Id, suite: Id) -> u64 {
+    run.route() ^ suite.route().rotate_left(32)
 }
 
 /// One suite of one run.
@@ -220,6 +224,8 @@ struct Suites {
     due: Vec<(Id, Id)>,
     /// That point, while anything is due.
     due_at: u64,
+    /// The time at which parts are told that are known; 0: none is.
+    resumed_at: u64,
     /// Who has no room for new suites.
     full: Full,
     grown: Grown,
@@ -299,6 +305,14 @@ impl Suites {
         }
     }
 
+    /// Takes in a part that is told again.
+    fn known(&mut self, part: &Part) {
+        let suites = self.runs.get_mut(&part.names.run_id).map(|run| &mut run.suites);
+        if let Some(suite) = suites.and_then(|suites| suites.get_mut(&part.names.suite_id)) {
+            suite.parts.set(part.worker, (part.counts, part.latest));
+        }
+    }
+
     /// Tells the rows of what changed since the last cadence point.
     fn show(&mut self, step: &mut Step<'_, SuiteOutput>) {
         let came = self.due.len();
@@ -345,6 +359,7 @@ impl Machine for Suites {
         for (input, _) in data.drain(..) {
             match input {
                 SuiteInput::Event(event) => events.push(event),
+                SuiteInput::Part(part) if self.resumed_at == step.now() => self.known(&part),
                 SuiteInput::Part(part) => parts.push(part),
                 SuiteInput::Room(room) => self.full.apply(&room),
                 SuiteInput::Phase(change) => {
@@ -388,6 +403,17 @@ impl Machine for Suites {
         }
     }
 
+    /// Each worker tells again what its tests add up to.
+    fn resume(&mut self, step: &mut Step<'_, SuiteOutput>) {
+        for run in self.runs.sorted_keys() {
+            let Some(RunSuites { suites, .. }) = self.runs.get_mut(&run) else { continue };
+            for suite in suites.sorted_keys() {
+                suites.get_mut(&suite).into_iter().for_each(|suite| suite.parts = ByWorker::default());
+            }
+        }
+        self.resumed_at = step.now();
+    }
+
     fn entries(&self) -> Vec<Entry> {
         let mut entries = vec![Entry::Due(self.due_at), Entry::Full(self.full.clone())];
         for (run, suites) in self.runs.sorted() {
@@ -399,6 +425,14 @@ impl Machine for Suites {
         entries
     }
 
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Due(_) | Entry::Full(_) | Entry::Run(..) => Home::Everywhere,
+            Entry::Untold(..) => Home::Anywhere,
+            Entry::Suite(run, suite, _) => Home::Routed(route(*run, *suite)),
+        }
+    }
+
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         let mut wakes = Vec::new();
         for entry in entries {
@@ -406,7 +440,7 @@ impl Machine for Suites {
                 Entry::Full(full) => self.full = full,
                 Entry::Untold(run, untold) => {
                     wakes.push(untold.due);
-                    self.runs.get_or_insert_with(run, RunSuites::default).untold = Some(untold);
+                    untold.join(&mut self.runs.get_or_insert_with(run, RunSuites::default).untold);
                     self.grown.restore(run);
                 }
                 Entry::Run(run, ended) => self.runs.get_or_insert_with(run, RunSuites::default).ended = ended,

@@ -6,7 +6,7 @@
 //! # Cost
 //! That of [`pace`]: a look-up a row change of the base.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{RowChange, Rows};
 use crate::fork::Forks;
 use crate::pace::pace;
@@ -23,18 +23,18 @@ fn with(view: &'static View, column: &str, word: &'static str) -> impl Fn(&Row) 
 
 /// `suite_summary`, of the rows of `suite_progress`.
 #[must_use]
-pub fn of_suites<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
-    pace(config, (&SUITE_PROGRESS, &SUITE_SUMMARY), |_| true, rows)
+pub fn of_suites<'s>(cx: &Context<'s>, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
+    pace(cx, (&SUITE_PROGRESS, &SUITE_SUMMARY), |_| true, rows)
 }
 
 /// `coverage_overview`, of the rows of `coverage_summary`: those of all flags together.
 #[must_use]
-pub fn of_coverage<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
-    pace(config, (&COVERAGE_SUMMARY, &COVERAGE_OVERVIEW), with(&COVERAGE_SUMMARY, "flag", "*"), rows)
+pub fn of_coverage<'s>(cx: &Context<'s>, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
+    pace(cx, (&COVERAGE_SUMMARY, &COVERAGE_OVERVIEW), with(&COVERAGE_SUMMARY, "flag", "*"), rows)
 }
 
 /// `performance_summary`, of the rows of `performance`: those of the last 10 s.
 #[must_use]
-pub fn of_performance<'s>(config: &Config, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
-    pace(config, (&PERFORMANCE, &PERFORMANCE_SUMMARY), with(&PERFORMANCE, "window", "10s"), rows)
+pub fn of_performance<'s>(cx: &Context<'s>, rows: &mut Forks<'s, RowChange>) -> Rows<'s> {
+    pace(cx, (&PERFORMANCE, &PERFORMANCE_SUMMARY), with(&PERFORMANCE, "window", "10s"), rows)
 }

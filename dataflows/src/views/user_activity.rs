@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::facts::{RowChange, Rows};
 use crate::input::Text;
-use crate::keyed::{Collection, Machine, Step, keyed};
+use crate::keyed::{Collection, Home, Machine, Step, keyed};
 use crate::map::Map;
 use crate::room::{Entry, Room};
 use crate::top_k::Group;
@@ -103,7 +103,7 @@ pub fn user_id(project: &str, user: &str) -> Id {
 #[must_use]
 pub fn render<'s>(cx: &Context<'s>, runs: Collection<'s, Arc<RunOfUser>>) -> Rows<'s> {
     let by_project = Exchange::new(|(run, _, _): &(Arc<RunOfUser>, u64, i64)| group(&run.project).0.route());
-    keyed("UserActivity", runs, by_project, cx.config.until, Users::new(Arc::clone(&cx.config)))
+    keyed("UserActivity", runs, by_project, &cx.states, Users::new(Arc::clone(&cx.config)))
 }
 
 fn group(project: &str) -> Group {
@@ -328,6 +328,10 @@ impl Machine for Users {
 
     fn entries(&self) -> Vec<Self::Entry> {
         self.users.sorted().into_iter().map(|(id, user)| (*id, UserEntry(user.clone()))).collect()
+    }
+
+    fn home((_, UserEntry(user)): &Self::Entry) -> Home {
+        Home::Routed(group(&user.project).0.route())
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -13,7 +13,7 @@ use timely::worker::Worker;
 use weir_dataflows::Config;
 use weir_dataflows::control::ControlInput;
 use weir_dataflows::dry_run::Question;
-use weir_dataflows::graph::build;
+use weir_dataflows::graph::{Inputs, build};
 use weir_dataflows::input::Input;
 use weir_dataflows::output::{Released, Sink};
 use weir_schemas::row::Row;
@@ -64,15 +64,17 @@ pub fn run(config: &Config, ticks: &[Tick], feeding: Feeding) -> Vec<Released> {
 /// One worker's part: builds the dataflow, feeds this worker's share of `ticks` and closes the inputs; the steps that follow
 /// bring it to its end.
 pub fn feed(worker: &mut Worker, config: &Config, ticks: &[Tick], feeding: Feeding, sink: Sink) {
-    let (index, peers) = (worker.index(), worker.peers());
     // Nothing past the last tick is wanted: closing the inputs would fire every wake-up that is still to come.
     let until = ticks.last().map_or(0, |tick| tick.at) + 1;
     let mut inputs = build(worker, &Config { until, ..config.clone() }, sink);
+    feed_on(worker, &mut inputs, ticks, feeding);
+}
+
+/// One worker's part of feeding `ticks`, which does not close the inputs.
+pub fn feed_on(worker: &mut Worker, inputs: &mut Inputs, ticks: &[Tick], feeding: Feeding) {
+    let (index, peers) = (worker.index(), worker.peers());
     for (count, tick) in ticks.iter().enumerate() {
-        inputs.events.advance_to(tick.at);
-        inputs.silence.advance_to(tick.at);
-        inputs.control.advance_to(tick.at);
-        inputs.questions.advance_to(tick.at);
+        inputs.advance_to(tick.at);
         inputs.commits.advance_to(tick.at);
         for (n, input) in tick.inputs.iter().enumerate() {
             let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ feeding.seed;

@@ -9,6 +9,7 @@ use weir_dataflows::Config;
 use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Failure, RowChange, Rows};
 use weir_dataflows::input::{Names, Origin, Text};
+use weir_dataflows::keyed::States;
 use weir_dataflows::keyed::{Collection, Machine, Step, Updates};
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
@@ -56,7 +57,8 @@ where
         let (out, config) = (Arc::clone(&out), Arc::clone(&config));
         let mut input = worker.dataflow(|scope| {
             let (input, stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<D>>>();
-            let rows = render(&Context { scope, config }, stream);
+            let states = States::new((index, scope.peers()), until, None);
+            let rows = render(&Context { scope, config, states }, stream);
             rows.inspect(move |update| out.lock().expect("unpoisoned").push(update.clone()));
             input
         });

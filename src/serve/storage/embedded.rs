@@ -8,6 +8,7 @@
 use super::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, ServeError};
 use crate::config::Config;
 use crate::engine::Logs;
+use crate::engine::snapshots::{Manifest, Store};
 use crate::log::embedded::{Embedded, EmbeddedConfig};
 use crate::log::{Log, LogError};
 use crate::shutdown::Shutdown;
@@ -26,6 +27,8 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 pub const BINDINGS_MARGIN: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// A segment of what people said; a small file is enough.
 const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
+/// The number of the events topic, in `TOPICS`.
+const EVENTS_NUMBER: u16 = 0;
 /// How often opening says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -91,8 +94,8 @@ impl Folder {
         });
     }
 
-    /// Drops what age and size let go, until `shutdown`.
-    pub(super) fn retain(&self, status: Status, shutdown: Shutdown) {
+    /// Drops what age and size let go, until `shutdown`; nothing that the oldest snapshot goes on with.
+    pub(super) fn retain(&self, snapshots: Option<Store>, status: Status, shutdown: Shutdown) {
         let folder = self.clone();
         task::spawn("retention", async move {
             let mut interval = tokio::time::interval(RETENTION_INTERVAL);
@@ -100,8 +103,11 @@ impl Folder {
             let mut bound = None;
             while next(&mut interval, &shutdown).await {
                 let Some(floor) = folder.floor(&mut bound, &status.get()) else { continue };
-                let folder = folder.clone();
-                let dropping = tokio::task::spawn_blocking(move || folder.drop_old(now_ms(), &floor));
+                let (folder, snapshots) = (folder.clone(), snapshots.clone());
+                let dropping = tokio::task::spawn_blocking(move || {
+                    let oldest = snapshots.and_then(|snapshots| snapshots.oldest());
+                    folder.drop_old(now_ms(), &oldest.map_or(floor.clone(), |oldest| floor.down_to(&oldest.manifest)));
+                });
                 if let Err(error) = dropping.await {
                     tracing::debug!(%error, "retention was cut short");
                 }
@@ -140,6 +146,19 @@ impl Folder {
 struct Floor {
     events: Vec<u64>,
     bindings: Vec<u64>,
+}
+
+impl Floor {
+    /// The same, and what follows a snapshot must stay.
+    fn down_to(mut self, manifest: &Manifest) -> Floor {
+        for position in manifest.positions.iter().filter(|position| position.topic == EVENTS_NUMBER) {
+            if let Some(floor) = self.events.get_mut(position.partition as usize) {
+                *floor = (*floor).min(position.next_offset);
+            }
+        }
+        self.bindings.iter_mut().for_each(|floor| *floor = (*floor).min(manifest.bindings_offset));
+        self
+    }
 }
 
 fn now_ms() -> u64 {

@@ -9,6 +9,7 @@ mod kafka;
 use super::ServeError;
 use crate::config::Config;
 use crate::engine::Logs;
+use crate::engine::snapshots::{Rule, Store};
 use crate::log::Log;
 use crate::rejects::sink::Sink;
 use crate::shutdown::Shutdown;
@@ -32,6 +33,8 @@ pub(super) struct Storage {
     pub(super) logs: Logs,
     /// Where what was not taken goes, besides the view.
     pub(super) rejects: Option<Sink>,
+    /// Where snapshots are, if any are made.
+    pub(super) snapshots: Option<Store>,
     /// Where they are on local disk.
     folder: Option<Folder>,
 }
@@ -40,12 +43,19 @@ impl Storage {
     /// Opens the logs; blocks until that is done. Anything that a person should know goes to the notices of `status`.
     pub(super) fn open(config: &Config, status: &Status, shutdown: &Shutdown) -> Result<Storage, ServeError> {
         if config.kafka.used() {
+            let snapshots = snapshots(config)?;
+            if snapshots.is_none() {
+                tracing::info!(
+                    "no snapshots are made: with Kafka, snapshots.folder must name a folder that outlives the process"
+                );
+            }
             let (logs, pairs) = kafka::open(config, status)?;
             let rejects = if pairs.is_empty() { None } else { Some(Sink::start(pairs, shutdown.clone())?) };
-            return Ok(Storage { logs, rejects, folder: None });
+            return Ok(Storage { logs, rejects, snapshots, folder: None });
         }
         let folder = Folder::open(config, status)?;
-        Ok(Storage { logs: folder.logs(), rejects: None, folder: Some(folder) })
+        let snapshots = snapshots(config)?;
+        Ok(Storage { logs: folder.logs(), rejects: None, snapshots, folder: Some(folder) })
     }
 
     /// Where what comes over HTTP goes.
@@ -57,7 +67,7 @@ impl Storage {
     pub(super) fn look_after(&self, status: &Status, shutdown: &Shutdown) {
         if let Some(folder) = &self.folder {
             folder.watch_disk(status.clone(), shutdown.clone());
-            folder.retain(status.clone(), shutdown.clone());
+            folder.retain(self.snapshots.clone(), status.clone(), shutdown.clone());
         }
     }
 
@@ -72,6 +82,13 @@ impl Storage {
     pub(super) fn close(&self) {
         self.logs.events.iter().chain([&self.logs.control, &self.logs.bindings]).for_each(|log| log.close());
     }
+}
+
+/// The folder of snapshots, opened, if any are made.
+fn snapshots(config: &Config) -> Result<Option<Store>, ServeError> {
+    let Some(folder) = config.snapshot_folder() else { return Ok(None) };
+    let rule = Rule { keep: config.snapshots.keep, span_ms: config.hub.ring_age.ms() };
+    Ok(Some(Store::open(&folder, rule).map_err(|source| ServeError::Snapshots { folder, source })?))
 }
 
 /// What a reject may be larger than its original: why and where.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::RowChange;
 use crate::input::{Event, Names, Text, Withdraws};
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,12 +90,17 @@ impl Piece {
     pub(super) fn route(&self) -> u64 {
         match self {
             Piece::File { event, index } => {
-                let file = event.coverage().map_or(0, |coverage| coverage.files[*index].id.route());
-                event.run().route() ^ file.rotate_left(32)
+                let file = event.coverage().map_or(Id::default(), |coverage| coverage.files[*index].id);
+                route(event.run(), file)
             }
             Piece::Replace { peer, .. } | Piece::Withdrawal { peer, .. } => *peer,
         }
     }
+}
+
+/// The worker of a file in a run.
+fn route(run: Id, file: Id) -> u64 {
+    run.route() ^ file.route().rotate_left(32)
 }
 
 /// What comes out.
@@ -382,6 +387,14 @@ impl Machine for Files {
         entries
     }
 
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) | Entry::Full(_) | Entry::Run(..) => Home::Everywhere,
+            Entry::Untold(..) => Home::Anywhere,
+            Entry::File(run, file, _) => Home::Routed(route(*run, *file)),
+        }
+    }
+
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
         let mut wakes = Vec::new();
         for entry in entries {
@@ -392,11 +405,12 @@ impl Machine for Files {
                     wakes.push(untold.due);
                     self.grown.restore(run);
                     if let Some(files) = self.runs.get_mut(&run) {
-                        files.untold = Some(untold);
+                        untold.join(&mut files.untold);
                     }
                 }
                 Entry::Run(run, names, withdrawn) => {
-                    self.runs.insert(run, RunFiles { names, withdrawn, files: Map::default(), untold: None });
+                    let new = || RunFiles { names, withdrawn, files: Map::default(), untold: None };
+                    self.runs.get_or_insert_with(run, new);
                 }
                 Entry::File(run, id, file) => {
                     if file.0.due > 0 {

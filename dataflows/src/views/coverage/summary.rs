@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::Phase;
 use crate::input::{Event, Names, Origin, Text, Withdraws};
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::runs::RunFacts;
 use serde::{Deserialize, Serialize};
@@ -327,6 +327,13 @@ impl Machine for Summaries {
         let run = |(id, run): (&Id, &Run)| Entry::Run(*id, Box::new(RunEntry(run.clone())));
         entries.extend(self.runs.sorted().into_iter().map(run));
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) => Home::Everywhere,
+            Entry::Run(run, _) => Home::Routed(run.route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

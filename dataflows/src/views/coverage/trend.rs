@@ -11,7 +11,7 @@ use super::summary::Summary;
 use crate::config::Config;
 use crate::facts::{Phase, RowChange};
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -163,6 +163,14 @@ impl Machine for Trends {
         let bases = self.bases.iter().map(|(name, base)| Entry::Base(name.clone(), base.clone()));
         let shown = self.shown.iter().map(|(key, shown)| Entry::Shown(key.clone(), shown.clone()));
         bases.chain(shown).collect()
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        let project = match entry {
+            Entry::Base((project, ..), _) => project,
+            Entry::Shown(_, shown) => shown.row.text(0).unwrap_or_default(),
+        };
+        Home::Routed(Id::of(&["project", project]).route())
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

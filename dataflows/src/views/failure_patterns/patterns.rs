@@ -14,7 +14,7 @@
 use super::pattern::{Candidate, DAY, Key, Occurrence, Pattern};
 use crate::config::Config;
 use crate::input::Origin;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::room::{Entry, Room};
 use crate::top_k::Ranked;
@@ -173,6 +173,10 @@ impl Machine for Patterns {
     fn entries(&self) -> Vec<Self::Entry> {
         let entry = |(id, pattern): (&(Id, Id), &Pattern)| (*id, pattern.clone(), pattern.kept());
         self.patterns.sorted().into_iter().map(entry).collect()
+    }
+
+    fn home((_, pattern, _): &Self::Entry) -> Home {
+        Home::Routed(super::route(pattern.group))
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -12,10 +12,10 @@
 //! A look-up a finished test; O(machines) a run of which tests finished in a second. State: some 100 bytes a run in state and
 //! machine.
 
-use crate::config::Config;
+use crate::context::Context;
 use crate::facts::{Phase, PhaseChange, Tested};
 use crate::input::Text;
-use crate::keyed::{Collection, Inlets, Machine, Step, keyed};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step, keyed};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,17 +59,17 @@ pub(super) struct GuardChange {
 
 /// The guards of all runs, to every worker. `phases`: on the worker that is told.
 pub(super) fn guards<'s>(
-    config: &Config,
+    cx: &Context<'s>,
     tested: Collection<'s, Tested>,
     phases: Collection<'s, PhaseChange>,
 ) -> Collection<'s, GuardChange> {
-    let (peers, until) = (tested.scope().peers() as u64, config.until);
-    let deltas = keyed("LocalGuards", tested, Pipeline, until, LocalGuards::default());
+    let peers = tested.scope().peers() as u64;
+    let deltas = keyed("LocalGuards", tested, Pipeline, &cx.states, LocalGuards::default());
     let by_run = Exchange::new(|(delta, _, _): &(Delta, u64, i64)| delta.run.route());
     Inlets::new("Guards", deltas.scope())
         .add(deltas, by_run, |delta| Some(Input::Delta(delta)))
         .add(phases, Pipeline, |change| (change.phase == Phase::Evicted).then_some(Input::Evicted(change.run)))
-        .keyed(until, Guards { peers, at_least: config.guard_tests as i64, runs: Map::default() })
+        .keyed(&cx.states, Guards { peers, at_least: cx.config.guard_tests as i64, runs: Map::default() })
 }
 
 /// How many tests finished, and how many of these fail.
@@ -182,6 +182,10 @@ impl Machine for LocalGuards {
         self.runs.sorted().into_iter().map(|(run, counts)| (*run, counts.clone(), self.due)).collect()
     }
 
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
+    }
+
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {
         for (run, counts, due) in entries {
             self.runs.get_or_insert_with(run, RunCounts::default).add(&counts);
@@ -239,6 +243,10 @@ impl Machine for Guards {
     fn entries(&self) -> Vec<Self::Entry> {
         let entry = |(run, (counts, guard)): (&Id, &(RunCounts, Guard))| (*run, counts.clone(), guard.clone());
         self.runs.sorted().into_iter().map(entry).collect()
+    }
+
+    fn home((run, ..): &Self::Entry) -> Home {
+        Home::Routed(run.route())
     }
 
     fn restore(&mut self, entries: Vec<Self::Entry>) -> Vec<u64> {

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::control::{Incidents, Rule};
 use crate::facts::{AttemptFact, RowChange};
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::views::live_metrics::local::project_scope;
 use crate::window::Agenda;
@@ -410,6 +410,15 @@ impl Machine for Rings {
         });
         entries.extend(due);
         entries
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Part::Rules(_) | Part::Incidents(_) | Part::Guard(..) => Home::Everywhere,
+            Part::Ring((test, _), _) | Part::Shown((test, _), _) | Part::Due((test, _), ..) => {
+                Home::Routed(bucket(*test).into())
+            }
+        }
     }
 
     fn restore(&mut self, entries: Vec<Part>) -> Vec<u64> {

@@ -5,7 +5,8 @@
 
 use crate::facts::RowChange;
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
+use crate::views::live_metrics::delta::project_scope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use weir_schemas::row::{Row, RowWriter};
@@ -97,6 +98,10 @@ impl Machine for Unjudged {
 
     fn entries(&self) -> Vec<(Text, Count)> {
         self.projects.iter().map(|(project, count)| (Text::clone(project), count.clone())).collect()
+    }
+
+    fn home((project, _): &Self::Entry) -> Home {
+        Home::Routed(project_scope(project).route())
     }
 
     fn restore(&mut self, entries: Vec<(Text, Count)>) -> Vec<u64> {

@@ -86,7 +86,7 @@ impl Delta {
     /// The worker that has the scope: that of its bucket.
     #[must_use]
     pub fn route(&self) -> u64 {
-        (self.scope.0 % BUCKETS) as u64
+        route(self.scope)
     }
 
     /// Who it shares its room with.
@@ -101,6 +101,11 @@ impl Delta {
         let name = ScopeName { name: "".into(), ..self.name };
         Delta { scope: group(Id::default(), &name).0, name, change: self.change }
     }
+}
+
+/// The worker of a scope: that of its bucket.
+pub(super) fn route(scope: Id) -> u64 {
+    (scope.0 % BUCKETS) as u64
 }
 
 /// The group of a scope of this name.

@@ -10,7 +10,7 @@
 use super::delta::{Change, Delta, Gauges, ScopeKind, ScopeName};
 use crate::facts::{Awaited, AwaitedKind, Running};
 use crate::input::Text;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -194,6 +194,10 @@ impl Machine for LocalGauges {
         let mut entries: Vec<Entry> = self.slots.iter().map(entry).collect();
         entries.sort_unstable();
         entries
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

@@ -17,7 +17,7 @@ use super::delta::{Change, Delta, Pane, PaneDelta, ScopeKind, ScopeName, Sums};
 use super::{LONGEST, WINDOWS, delta};
 use crate::facts::{AttemptFact, Late};
 use crate::input::{Origin, Text};
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::percentiles::{Counts, Mark, Scratch};
 use crate::views::performance::measures::Measurement;
@@ -369,6 +369,10 @@ impl Machine for LocalPanes {
         let mut entries: Vec<Entry> = self.slots.iter().map(entry).collect();
         entries.sort_by(|a, b| (a.suite, &a.group, a.gathered.pane).cmp(&(b.suite, &b.group, b.gathered.pane)));
         entries
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

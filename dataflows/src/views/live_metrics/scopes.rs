@@ -15,10 +15,10 @@
 //! A comparison a delta of a scope that has room; of another a hash, a place in an order and, if it finds none, an exchange.
 
 use super::LONGEST;
-use super::delta::{Change, Delta};
+use super::delta::{Change, Delta, route};
 use super::scope::{Kept, Scope, Tools, minute, place};
 use crate::facts::RowChange;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::room::RoomByPane;
 use crate::top_k::Group;
@@ -168,6 +168,13 @@ impl Machine for Scopes {
         let since = self.room.since().map(|(group, since)| Entry::Since(group, since));
         let scopes = self.scopes.sorted().into_iter();
         since.chain(scopes.map(|(id, scope)| Entry::Scope(*id, Box::new(scope.kept().clone())))).collect()
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Since((_, bucket), _) => Home::Routed((*bucket).into()),
+            Entry::Scope(scope, _) => Home::Routed(route(*scope)),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

@@ -99,8 +99,13 @@ impl Delta {
     /// The worker of its bucket.
     #[must_use]
     pub fn route(&self) -> u64 {
-        self.name.group.0.route().wrapping_add(u64::from(self.name.group.1))
+        route(self.name.group)
     }
+}
+
+/// The worker of a bucket.
+pub(super) fn route((project, bucket): Group) -> u64 {
+    project.route().wrapping_add(u64::from(bucket))
 }
 
 /// How many numbers, and what they come to; wide, since one absurd report must not overflow it.

@@ -11,11 +11,11 @@
 //! Work O(scopes with news or an expiry) a second.
 
 use super::WINDOWS;
-use super::content::{Delta, Name};
+use super::content::{Delta, Name, route};
 use super::scope::{Scope, Tools, place};
 use crate::config::Config;
 use crate::facts::RowChange;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::map::Map;
 use crate::room::RoomByPane;
 use crate::top_k::Group;
@@ -172,6 +172,14 @@ impl Machine for Feed {
         let scopes = self.held.scopes.sorted().into_iter().map(|(_, scope)| Entry::Scope(scope.clone()));
         let coming = self.coming.values().map(|delta| Entry::Coming(Box::new(delta.clone()), self.due));
         since.chain(scopes).chain(coming).collect()
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Since(group, _) => Home::Routed(route(*group)),
+            Entry::Coming(delta, _) => Home::Routed(delta.route()),
+            Entry::Scope(scope) => Home::Routed(route(scope.name().group)),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {

@@ -8,7 +8,7 @@
 use super::WINDOWS;
 use super::content::{Content, Delta, Kind, Name, Sum};
 use super::measures::Measurement;
-use crate::keyed::{Machine, Step};
+use crate::keyed::{Home, Machine, Step};
 use crate::percentiles::{Counts, Mark, Scratch};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -112,6 +112,10 @@ impl Machine for LocalMeasures {
 
     fn entries(&self) -> Vec<Slot> {
         self.slots.values().cloned().collect()
+    }
+
+    fn home(_: &Self::Entry) -> Home {
+        Home::Anywhere
     }
 
     fn restore(&mut self, entries: Vec<Slot>) -> Vec<u64> {

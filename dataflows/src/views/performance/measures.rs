@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::control::{Incidents, Rule};
 use crate::facts::{Phase, PhaseChange};
 use crate::input::{Event, Input, Names, Origin, Performance, Text, Withdraws};
-use crate::keyed::{Collection, Inlets, Machine, Step};
+use crate::keyed::{Collection, Home, Inlets, Machine, Step};
 use crate::map::Map;
 use crate::results::attempts::ATTEMPTS_MAX;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub fn measures<'s>(
         .add(rules, Pipeline, |rule| {
             matches!(rule.record.change, ControlChange::Incident(_)).then_some(MeasuresInput::Rule(rule))
         })
-        .keyed(cx.config.until, Measures::new(Arc::clone(&cx.config)))
+        .keyed(&cx.states, Measures::new(Arc::clone(&cx.config)))
 }
 
 /// What a run's events have measured.
@@ -244,6 +244,13 @@ impl Machine for Measures {
     fn entries(&self) -> Vec<Entry> {
         let runs = self.runs.sorted().into_iter().map(|(id, run)| Entry::Run(*id, run.clone()));
         std::iter::once(Entry::Incidents(self.incidents.clone())).chain(runs).collect()
+    }
+
+    fn home(entry: &Self::Entry) -> Home {
+        match entry {
+            Entry::Incidents(_) => Home::Everywhere,
+            Entry::Run(run, _) => Home::Routed(run.route()),
+        }
     }
 
     fn restore(&mut self, entries: Vec<Entry>) -> Vec<u64> {
