@@ -56,18 +56,24 @@ pub struct Failure {
     /// The pattern's identity: the first 16 bytes of a SHA-256 (`views.md`, failure fingerprint), big-endian.
     pub fingerprint: Id,
     /// The readable pattern, with `%` for the masked parts.
+    #[serde(with = "crate::sharing::text")]
     pub pattern: Text,
     /// The exception's type; empty when unknown.
+    #[serde(with = "crate::sharing::text")]
     pub kind: Text,
     /// The message, at most 1 KiB.
+    #[serde(with = "crate::sharing::text")]
     pub message: Text,
     /// Whether a type before the message was taken off before it was made the pattern.
     pub typed: bool,
     /// The first frame of the project's own code, as it is hashed; empty when unknown.
+    #[serde(with = "crate::sharing::text")]
     pub frame: Text,
     /// The event that said so.
+    #[serde(with = "crate::sharing::text")]
     pub event: Text,
     /// Its stream.
+    #[serde(with = "crate::sharing::text")]
     pub stream: Text,
 }
 

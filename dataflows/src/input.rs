@@ -101,16 +101,22 @@ pub struct Names {
     /// The test, within its project; `None` when there is none.
     pub test_id: Option<Id>,
     /// The project.
+    #[serde(with = "crate::sharing::text")]
     pub project: Text,
     /// `correlationId`, or `streamId`.
+    #[serde(with = "crate::sharing::text")]
     pub run: Text,
     /// `testSuiteId`, or `testSuiteName`.
+    #[serde(with = "crate::sharing::text")]
     pub suite: Text,
     /// `testSuiteName`, or `testSuiteId`.
+    #[serde(with = "crate::sharing::text")]
     pub suite_name: Text,
     /// `testId`, or the hash of (project, suite, name, variant).
+    #[serde(with = "crate::sharing::text")]
     pub test: Text,
     /// `testName`, or `testId`.
+    #[serde(with = "crate::sharing::text")]
     pub test_name: Text,
 }
 
@@ -128,20 +134,28 @@ pub struct Origin {
     /// The stream.
     pub stream: Id,
     /// `streamId`.
+    #[serde(with = "crate::sharing::text")]
     pub stream_name: Text,
     /// The project.
+    #[serde(with = "crate::sharing::text")]
     pub project: Text,
     /// The test framework.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub framework: Option<Text>,
     /// Who started the run.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub user: Option<Text>,
     /// The branch.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub branch: Option<Text>,
     /// The commit.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub commit: Option<Text>,
     /// The machine.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub worker: Option<Text>,
     /// The shard.
+    #[serde(with = "crate::sharing::maybe_text")]
     pub shard: Option<Text>,
     /// The severity, where stated.
     pub severity: Option<Severity>,

@@ -87,9 +87,17 @@ pub trait Machine: 'static {
     /// The whole state in key order, such that [`Machine::restore`] of it behaves as this machine does.
     fn entries(&self) -> Vec<Self::Entry>;
 
-    /// The same, one by one: for a machine whose entries together would be too much memory.
-    fn write(&self, entry: &mut dyn FnMut(&Self::Entry)) {
-        self.entries().iter().for_each(entry);
+    /// Writes the first of its entries as they are now; whether that is all of them. A machine that has many remembers how they are
+    /// now, and goes on in [`Machine::write_on`] between its steps.
+    fn freeze(&mut self, parts: &mut Parts) -> bool {
+        self.entries().iter().for_each(|entry| parts.entry(entry));
+        true
+    }
+
+    /// Writes more of the entries as they were then; whether that was all.
+    fn write_on(&mut self, parts: &mut Parts) -> bool {
+        let _ = parts;
+        true
     }
 
     /// Which worker an entry belongs to.
@@ -162,6 +170,8 @@ struct Running<M: Machine> {
     wake: BTreeSet<u64>,
     /// The cut at which it goes on, until it has.
     resumes: Option<u64>,
+    /// What of its state is being written.
+    parts: Parts,
     out: Updates<M::Output>,
     container: Updates<M::Output>,
 }
@@ -172,7 +182,16 @@ impl<M: Machine> Running<M> {
         let (mut pending, wake, out, container) = <(Pending<M::Input>, _, _, _)>::default();
         // What is to be restored may have something to say at once, and wake-ups.
         pending.held = states.restores().map(|_| initial);
-        let running = Running { machine, until: states.until(), pending, wake, resumes: None, out, container };
+        let running = Running {
+            machine,
+            until: states.until(),
+            pending,
+            wake,
+            resumes: None,
+            parts: Parts::default(),
+            out,
+            container,
+        };
         let running = Rc::new(RefCell::new(running));
         states.keep(name, Rc::clone(&running) as Rc<dyn states::Kept>);
         running
@@ -263,4 +282,4 @@ pub use asked::Asked;
 pub use inlets::Inlets;
 pub(crate) use inlets::put_by;
 use inlets::{Drain, Pending};
-pub use states::{FORMAT, Home, StateError, States};
+pub use states::{FORMAT, Home, Parts, StateError, States};

@@ -39,6 +39,7 @@ pub mod results;
 mod room;
 pub mod run_failures;
 pub mod runs;
+mod sharing;
 pub mod sums;
 pub mod top_k;
 pub mod views;

@@ -14,10 +14,10 @@ use weir_schemas::view::VIEWS;
 /// A part of a state: the worker that wrote it, the operator, and what it wrote.
 type Part = (usize, String, Vec<u8>);
 
-/// Feeds `ticks`, none of which is after `cut`, and writes the state down there.
-fn write(config: &Config, ticks: &[Tick], cut: u64, feeding: Feeding) -> Vec<Part> {
+/// Feeds `ticks`, none of which is after `cut`, and writes the state down there, while those after it, `rest`, are fed.
+fn write(config: &Config, ticks: &[Tick], (cut, rest): (u64, &[Tick]), feeding: Feeding) -> Vec<Part> {
     let parts: Arc<Mutex<Vec<Part>>> = Arc::default();
-    let (config, ticks, out) = (config.clone(), ticks.to_vec(), Arc::clone(&parts));
+    let (config, ticks, rest, out) = (config.clone(), ticks.to_vec(), rest.to_vec(), Arc::clone(&parts));
     let guards = timely::execute(timely::Config::process(feeding.workers), move |worker| {
         let mut inputs = build(worker, &config, Box::new(drop));
         feed_on(worker, &mut inputs, &ticks, feeding);
@@ -27,7 +27,15 @@ fn write(config: &Config, ticks: &[Tick], cut: u64, feeding: Feeding) -> Vec<Par
             worker.step();
         }
         let index = worker.index();
-        inputs.states.write(|name, part| out.lock().expect("unpoisoned").push((index, name.to_owned(), part)));
+        let hand = |name: &str, part| out.lock().expect("unpoisoned").push((index, name.to_owned(), part));
+        inputs.states.freeze(hand);
+        // What is written after a tick is as it was before all of them.
+        let (first, rest) = rest.split_at(rest.len() / 2);
+        feed_on(worker, &mut inputs, first, feeding);
+        let all = inputs.states.write_on(hand);
+        feed_on(worker, &mut inputs, rest, feeding);
+        (0..10).for_each(|_| drop(worker.step()));
+        while !(all || inputs.states.write_on(hand)) {}
         // Dropped, not closed: closing would fire every wake-up that is to come.
         worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
     });
@@ -98,7 +106,7 @@ fn a_dataflow_that_is_written_down_and_taken_up_goes_on_the_same() {
         if rest.is_empty() {
             continue;
         }
-        let parts = write(&config, first, cut, before);
+        let parts = write(&config, first, (cut, rest), before);
         let (expected, cut) = after(cut, &whole);
         for workers in [workers(1), workers(3)] {
             let feeding = Feeding { workers, ..before };

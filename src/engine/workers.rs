@@ -19,7 +19,7 @@ use super::snapshots::maker::{Maker, states_file};
 use super::{EngineError, feed};
 use crate::log::Record;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -146,7 +146,8 @@ pub(super) fn start(count: usize, setup: Setup) -> Result<(WorkerGuards<()>, Lan
         };
         let work = take(&receivers);
         let released = released.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| index == 0);
-        let own = Own { control: &control, resumed: resumed.as_deref(), maker: maker.as_deref() };
+        let own =
+            Own { control: &control, resumed: resumed.as_deref(), maker: maker.as_deref(), writing: Cell::new(false) };
         run(worker, &work, &own, &dataflow, feed.clone(), released);
     });
     Ok((guards.map_err(|reason| EngineError::Workers { reason })?, lanes))
@@ -157,6 +158,8 @@ struct Own<'a> {
     control: &'a Control,
     resumed: Option<&'a Snapshot>,
     maker: Option<&'a Maker>,
+    /// Whether a part of a snapshot is still to be written.
+    writing: Cell<bool>,
 }
 
 impl Own<'_> {
@@ -170,8 +173,18 @@ impl Own<'_> {
             worker.step_or_park(Some(PASSING));
         }
         let index = worker.index();
-        states.write(|machine, part| maker.part(index, machine, part));
-        maker.done();
+        states.freeze(|machine, part| maker.part(index, machine, part));
+        self.writing.set(true);
+    }
+
+    /// Goes on writing, if something is to be written and whoever takes it has room; whether it did.
+    fn write_on(&self, index: usize, states: &States) -> bool {
+        let Some(maker) = self.maker.filter(|maker| self.writing.get() && maker.room()) else { return false };
+        if states.write_on(|machine, part| maker.part(index, machine, part)) {
+            self.writing.set(false);
+            maker.done();
+        }
+        true
     }
 }
 
@@ -233,6 +246,11 @@ fn run(
             Ok(work) => {
                 worker_state.take(work);
                 worker.step();
+                own.write_on(worker.index(), &worker_state.inputs.states);
+            }
+            Err(TryRecvError::Empty) if own.writing.get() => {
+                let wrote = own.write_on(worker.index(), &worker_state.inputs.states);
+                worker.step_or_park(Some(if wrote { Duration::ZERO } else { PASSING }));
             }
             Err(TryRecvError::Empty) => {
                 worker.step_or_park(None);

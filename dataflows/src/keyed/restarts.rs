@@ -1,6 +1,6 @@
 //! Stop and restore in the middle of a whole dataflow: a machine is written down and goes on as another one.
 
-use super::{Machine, states};
+use super::Machine;
 use crate::output::Released;
 use common::history::{config, history};
 use common::{Feeding, Tick, run};
@@ -74,15 +74,18 @@ pub(super) fn restart<M: Machine>(machine: &mut M, now: u64, wake: &mut BTreeSet
     if plan.lossy {
         entries.pop();
     }
-    let mut part = Vec::new();
-    entries.iter().for_each(|entry| states::append(entry, &mut part));
+    let part = entries
+        .iter()
+        .fold(Vec::new(), |part, entry| postcard::to_extend(entry, part).expect("a state can be written"));
     let (mut part, mut wakes) = (&part[..], BTreeSet::new());
     while !part.is_empty() {
         // A few at a time, as the parts of a snapshot come.
-        let entries: Vec<M::Entry> =
-            std::iter::from_fn(|| (!part.is_empty()).then(|| states::read(&mut part).expect("what was written")))
-                .take(3)
-                .collect();
+        let mut entries = Vec::new();
+        while entries.len() < 3 && !part.is_empty() {
+            let (entry, rest) = postcard::take_from_bytes::<M::Entry>(part).expect("what was written");
+            entries.push(entry);
+            part = rest;
+        }
         wakes.extend(fresh.restore(entries));
     }
     assert!(wakes.iter().all(|time| *time >= now), "{}: woken in the past", type_name::<M>());

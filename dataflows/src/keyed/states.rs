@@ -1,7 +1,8 @@
 //! The states of all machines of a worker: written down at one time, and taken up again by any number of workers.
 //!
-//! Contract: [`States::write`] is called when every worker has passed a time and none has been fed anything after it: then what
-//! every machine holds is its state as of that time. [`States::take`] takes such parts up, of all workers that wrote, before
+//! Contract: [`States::freeze`] is called when every worker has passed a time and none has been fed anything after it: then what
+//! every machine holds is its state as of that time, and that is what is handed out, by it and by [`States::write_on`], whatever
+//! the machines do meanwhile. [`States::take`] takes such parts up, of all workers that wrote, before
 //! the dataflow is first stepped; [`States::go_on`] follows the last one. From then on every machine emits at each later time what
 //! the one that was written would have: that is tested for every machine, and for the whole.
 //!
@@ -13,11 +14,12 @@
 //! derive their own state from, is told again at the cut ([`Machine::resume`]).
 //!
 //! # Cost
-//! Nothing until it is asked; then a worker stands still while its state is encoded, in parts of [`PART_BYTES`].
+//! Nothing until it is asked. Then a worker stands still while machines with a small state write all of it; those with a large one write
+//! the rest of it in portions of [`PORTION_BYTES`], and whatever changes before its turn has come is copied once.
 
 use super::{Machine, Running};
+use crate::sharing::{Tables, sharing};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -26,6 +28,8 @@ pub const FORMAT: u32 = 1;
 
 /// How long a part becomes, about.
 const PART_BYTES: usize = 1 << 20;
+/// How much is written at a time by a machine that writes in portions.
+const PORTION_BYTES: usize = 1 << 16;
 
 /// Which of the workers an entry of a machine's state belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +61,57 @@ pub enum StateError {
     },
 }
 
+/// Where a machine writes its entries.
+#[derive(Default)]
+pub struct Parts {
+    bytes: Vec<u8>,
+    tables: Tables,
+    /// Those that are long enough.
+    full: Vec<Vec<u8>>,
+    /// All bytes written since the portion began.
+    portion: usize,
+}
+
+impl Parts {
+    /// Writes an entry.
+    pub fn entry<E: Serialize>(&mut self, entry: &E) {
+        let before = self.bytes.len();
+        let bytes = std::mem::take(&mut self.bytes);
+        let written = sharing(&mut self.tables, || postcard::to_extend(entry, bytes));
+        self.bytes = written.expect("a state has nothing that cannot be encoded");
+        self.portion += self.bytes.len() - before;
+        if self.bytes.len() >= PART_BYTES {
+            self.end();
+        }
+    }
+
+    /// Whether enough is written for once.
+    #[must_use]
+    pub fn enough(&self) -> bool {
+        self.portion >= PORTION_BYTES
+    }
+
+    fn end(&mut self) {
+        if !self.bytes.is_empty() {
+            self.full.push(std::mem::take(&mut self.bytes));
+        }
+        self.tables.clear();
+    }
+
+    /// Hands out what is long enough.
+    fn hand(&mut self, part: &mut dyn FnMut(Vec<u8>)) {
+        self.full.drain(..).for_each(part);
+        self.portion = 0;
+    }
+}
+
 /// Of one machine, whatever its type.
 pub(super) trait Kept {
-    /// Hands out its state, in parts.
-    fn write(&self, part: &mut dyn FnMut(Vec<u8>));
+    /// Hands out the first of its state as it is now, in parts; whether that is all.
+    fn freeze(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool;
+
+    /// Hands out more of it, if that fills a part; whether that was all.
+    fn write_on(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool;
 
     /// Takes in what of a part that was written by worker `of` is this worker's.
     fn take(&self, part: &[u8], of: usize, here: Here) -> Result<(), postcard::Error>;
@@ -98,6 +149,8 @@ struct Inner {
     /// The time that machines are restored to, if they are.
     restores: Option<u64>,
     machines: RefCell<Vec<(String, Rc<dyn Kept>)>>,
+    /// Which of them have more to write of what was frozen, the last one first.
+    writing: RefCell<Vec<usize>>,
     passed: Cell<u64>,
 }
 
@@ -107,7 +160,8 @@ impl States {
     #[must_use]
     pub fn new((index, peers): (usize, usize), until: u64, restores: Option<u64>) -> States {
         let here = Here { index: index as u64, peers: peers as u64 };
-        States(Rc::new(Inner { here, until, restores, machines: RefCell::default(), passed: Cell::new(0) }))
+        let (machines, writing) = Default::default();
+        States(Rc::new(Inner { here, until, restores, machines, writing, passed: Cell::new(0) }))
     }
 
     /// Nothing at or past this time is run.
@@ -139,11 +193,27 @@ impl States {
         self.0.passed.get()
     }
 
-    /// Hands out the state of every machine: its name, and part by part.
-    pub fn write(&self, mut part: impl FnMut(&str, Vec<u8>)) {
-        for (name, machine) in self.0.machines.borrow().iter() {
-            machine.write(&mut |bytes| part(name, bytes));
+    /// Begins to write the state of every machine as it is now; hands out the name and the parts of those that have little to write, and
+    /// what the others write at once. Nothing may be under way.
+    pub fn freeze(&self, mut part: impl FnMut(&str, Vec<u8>)) {
+        let mut writing = self.0.writing.borrow_mut();
+        for (index, (name, machine)) in self.0.machines.borrow().iter().enumerate() {
+            if !machine.freeze(&mut |bytes| part(name, bytes)) {
+                writing.push(index);
+            }
         }
+    }
+
+    /// Goes on, by a portion, with the state as it was then; whether all of it was handed out.
+    pub fn write_on(&self, mut part: impl FnMut(&str, Vec<u8>)) -> bool {
+        let mut writing = self.0.writing.borrow_mut();
+        let machines = self.0.machines.borrow();
+        if let Some((name, machine)) = writing.last().map(|index| &machines[*index])
+            && machine.write_on(&mut |bytes| part(name, bytes))
+        {
+            writing.pop();
+        }
+        writing.is_empty()
     }
 
     /// Takes up what of a part of `machine`, as worker `of` wrote it, belongs here.
@@ -169,23 +239,31 @@ impl States {
 }
 
 impl<M: Machine> Kept for RefCell<Running<M>> {
-    fn write(&self, part: &mut dyn FnMut(Vec<u8>)) {
-        let mut bytes = Vec::new();
-        self.borrow().machine.write(&mut |entry| {
-            append(entry, &mut bytes);
-            if bytes.len() >= PART_BYTES {
-                part(std::mem::take(&mut bytes));
-            }
-        });
-        if !bytes.is_empty() {
-            part(bytes);
+    fn freeze(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool {
+        let Running { machine, parts, .. } = &mut *self.borrow_mut();
+        let all = machine.freeze(parts);
+        if all {
+            parts.end();
         }
+        parts.hand(part);
+        all
+    }
+
+    fn write_on(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool {
+        let Running { machine, parts, .. } = &mut *self.borrow_mut();
+        let all = machine.write_on(parts);
+        if all {
+            parts.end();
+        }
+        parts.hand(part);
+        all
     }
 
     fn take(&self, mut part: &[u8], of: usize, here: Here) -> Result<(), postcard::Error> {
-        let mut entries = Vec::new();
+        let (mut entries, mut tables) = (Vec::new(), Tables::default());
         while !part.is_empty() {
-            let entry: M::Entry = read(&mut part)?;
+            let (entry, rest) = sharing(&mut tables, || postcard::take_from_bytes::<M::Entry>(part))?;
+            part = rest;
             if here.has(M::home(&entry), of) {
                 entries.push(entry);
             }
@@ -201,17 +279,4 @@ impl<M: Machine> Kept for RefCell<Running<M>> {
         // What was due by the cut is done.
         running.wake = running.wake.split_off(&(tick + 1));
     }
-}
-
-/// Appends an entry to a part.
-pub(super) fn append<E: Serialize>(entry: &E, part: &mut Vec<u8>) {
-    let bytes = postcard::to_extend(entry, std::mem::take(part));
-    *part = bytes.expect("a state has nothing that cannot be encoded");
-}
-
-/// Reads the next entry of a part.
-pub(super) fn read<E: DeserializeOwned>(part: &mut &[u8]) -> Result<E, postcard::Error> {
-    let (entry, rest) = postcard::take_from_bytes(part)?;
-    *part = rest;
-    Ok(entry)
 }

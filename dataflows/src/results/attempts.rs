@@ -41,6 +41,7 @@ pub struct Test {
     /// Its run, its suite and itself.
     pub names: Arc<Names>,
     /// Where its first event came from.
+    #[serde(with = "crate::sharing::origin")]
     pub origin: Arc<Origin>,
     /// Whether anything but withdrawals came: then suite and names are those of its first such event.
     known: bool,
@@ -77,6 +78,7 @@ struct Said {
     at: u64,
     outcome: Outcome,
     duration_us: Option<u64>,
+    #[serde(with = "crate::sharing::origin")]
     origin: Arc<Origin>,
     failure: Option<Arc<Failure>>,
     withdrawn: bool,

@@ -8,7 +8,7 @@ use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
 use crate::fingerprint;
 use crate::fingerprint::rules::{MaskEntries, Masks};
 use crate::input::{ErrorText, Event, Position, Refusal, Text, Withdraws};
-use crate::keyed::{Home, Machine, Step, reuse};
+use crate::keyed::{Home, Machine, Parts, Step, reuse};
 use crate::map::Map;
 use crate::views::{missing, test_results};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,33 @@ impl RunTests {
 struct Slot {
     test: Test,
     /// One more than its index in [`Results::touched`]; 0 while it is not touched.
-    touched: usize,
+    touched: u32,
+    /// The last snapshot that has it, or that it is too young for.
+    written: u32,
+}
+
+/// What is being written of the state as it was at a cut: tests are written when their turn comes, or when they are first touched.
+#[derive(Default)]
+struct Snapshot {
+    /// Counts them; a test with this number is in it already, or came after the cut.
+    number: u32,
+    /// Whether one is being written.
+    open: bool,
+    /// The runs whose turn is to come, and the tests of the one whose turn it is.
+    runs: Vec<Id>,
+    tests: Vec<(Id, Id)>,
+    /// Those whose turn came early, as they were.
+    early: Vec<Entry>,
+}
+
+impl Snapshot {
+    /// A test is about to change.
+    fn keep(&mut self, (run, id): (Id, Id), slot: &mut Slot) {
+        if self.open && slot.written != self.number {
+            slot.written = self.number;
+            self.early.push(Entry::Test { run, id, test: Box::new(slot.test.clone()) });
+        }
+    }
 }
 
 /// All results of a worker.
@@ -68,6 +94,7 @@ pub(super) struct Results {
     events: Vec<(Position, Arc<Event>)>,
     /// The tests touched in the running tick, in the order of their first touch; empty between ticks.
     touched: Vec<Touched>,
+    snapshot: Snapshot,
 }
 
 /// A test as it was before the running tick.
@@ -105,8 +132,9 @@ impl Shown {
 }
 
 impl Slot {
-    fn new(test: Test) -> Box<Slot> {
-        Box::new(Slot { test, touched: 0 })
+    /// One that no snapshot before this one has.
+    fn new(test: Test, written: u32) -> Box<Slot> {
+        Box::new(Slot { test, touched: 0, written })
     }
 
     /// Remembers the test as it is, before it is first changed in this tick.
@@ -115,14 +143,15 @@ impl Slot {
         (run, id): (Id, Id),
         ended_at: Option<u64>,
         writer: &mut RowWriter,
-        touched: &'a mut Vec<Touched>,
+        (touched, snapshot): (&'a mut Vec<Touched>, &mut Snapshot),
     ) -> (&'a mut Test, &'a mut Touched) {
         if self.touched == 0 {
+            snapshot.keep((run, id), self);
             let before = Shown::of(&self.test, ended_at, writer);
             touched.push(Touched { run, id, before, facts: self.test.facts().collect(), withdrawn: false });
-            self.touched = touched.len();
+            self.touched = u32::try_from(touched.len()).expect("a tick touches fewer than 2³² tests");
         }
-        (&mut self.test, &mut touched[self.touched - 1])
+        (&mut self.test, &mut touched[self.touched as usize - 1])
     }
 }
 
@@ -136,9 +165,10 @@ impl Results {
         }
         let slot = tests.tests.get_or_insert_with(id, || {
             self.grown.of(&mut tests.untold, &event.names, now).came += 1;
-            Slot::new(Test::new(event))
+            Slot::new(Test::new(event), self.snapshot.number)
         });
-        let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
+        let (test, touched) =
+            slot.touch((run, id), tests.ended_at, &mut self.writer, (&mut self.touched, &mut self.snapshot));
         touched.withdrawn |= event.withdrawal().is_some();
         if let Some(Withdraws::Test { attempt }) = event.withdrawal() {
             test.withdraw(attempt);
@@ -175,7 +205,8 @@ impl Results {
         }
         let Some(id) = tests.index().get(&event).copied() else { return };
         let Some(slot) = tests.tests.get_mut(&id) else { return };
-        let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
+        let (test, touched) =
+            slot.touch((run, id), tests.ended_at, &mut self.writer, (&mut self.touched, &mut self.snapshot));
         touched.withdrawn = true;
         test.withdraw_event(event);
     }
@@ -192,7 +223,12 @@ impl Results {
             for id in ids {
                 let Some(slot) = tests.tests.get_mut(&id) else { continue };
                 if slot.test.stale(&self.incidents) {
-                    let (test, touched) = slot.touch((run, id), tests.ended_at, &mut self.writer, &mut self.touched);
+                    let (test, touched) = slot.touch(
+                        (run, id),
+                        tests.ended_at,
+                        &mut self.writer,
+                        (&mut self.touched, &mut self.snapshot),
+                    );
                     touched.withdrawn = true;
                     test.cover(&self.incidents);
                 }
@@ -238,6 +274,11 @@ impl Results {
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let was_ended_at = tests.ended_at;
         if phase == Phase::Evicted {
+            if self.snapshot.open {
+                for id in tests.tests.sorted_keys() {
+                    tests.tests.get_mut(&id).into_iter().for_each(|slot| self.snapshot.keep((run, id), slot));
+                }
+            }
             for (_, slot) in tests.tests.sorted() {
                 let test = &slot.test;
                 // What outlives the run keeps its facts; suites and runs leave by themselves.
@@ -381,6 +422,41 @@ impl Machine for Results {
         }
     }
 
+    fn freeze(&mut self, parts: &mut Parts) -> bool {
+        parts.entry(&EntryRef::Incidents(&self.incidents));
+        parts.entry(&Entry::Masks(self.masks.entries()));
+        parts.entry(&EntryRef::Full(&self.full));
+        for (run, RunTests { withdrawn, ended_at, untold, .. }) in self.runs.sorted() {
+            parts.entry(&EntryRef::Run { run: *run, withdrawn, ended_at: *ended_at });
+            untold.iter().for_each(|untold| parts.entry(&EntryRef::Untold(*run, untold)));
+        }
+        let Snapshot { number, open, runs, .. } = &mut self.snapshot;
+        (*number, *open, *runs) = (number.wrapping_add(1), true, self.runs.sorted_keys());
+        runs.is_empty()
+    }
+
+    fn write_on(&mut self, parts: &mut Parts) -> bool {
+        let Snapshot { number, open, runs, tests, early } = &mut self.snapshot;
+        early.drain(..).for_each(|entry| parts.entry(&entry));
+        while !parts.enough() {
+            let Some((run, id)) = tests.pop() else {
+                let Some(run) = runs.pop() else {
+                    *open = false;
+                    return true;
+                };
+                let of_run = self.runs.get(&run).map(|of_run| of_run.tests.sorted_keys()).unwrap_or_default();
+                tests.extend(of_run.into_iter().rev().map(|id| (run, id)));
+                continue;
+            };
+            let slot = self.runs.get_mut(&run).and_then(|of_run| of_run.tests.get_mut(&id));
+            if let Some(slot) = slot.filter(|slot| slot.written != *number) {
+                slot.written = *number;
+                parts.entry(&EntryRef::Test { run, id, test: &slot.test });
+            }
+        }
+        false
+    }
+
     fn entries(&self) -> Vec<Entry> {
         let incidents = Entry::Incidents(self.incidents.clone());
         let mut entries = vec![incidents, Entry::Masks(self.masks.entries()), Entry::Full(self.full.clone())];
@@ -421,7 +497,7 @@ impl Machine for Results {
                     (tests.withdrawn, tests.ended_at) = (withdrawn, ended_at);
                 }
                 Entry::Test { run, id, test } => {
-                    self.runs.get_or_insert_with(run, RunTests::default).tests.insert(id, Slot::new(*test));
+                    self.runs.get_or_insert_with(run, RunTests::default).tests.insert(id, Slot::new(*test, 0));
                 }
             }
         }
@@ -438,6 +514,26 @@ pub(super) enum Entry {
     Untold(Id, Box<Untold>),
     Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
     Test { run: Id, id: Id, test: Box<Test> },
+}
+
+/// The same, of what is still where it is: written as the one is read. In the same order.
+#[derive(Serialize)]
+enum EntryRef<'a> {
+    Incidents(&'a Incidents),
+    #[expect(dead_code, reason = "it is made anew, and written as an `Entry`")]
+    Masks(MaskEntries),
+    Full(&'a Full),
+    Untold(Id, &'a Untold),
+    Run {
+        run: Id,
+        withdrawn: &'a WithdrawnEvents,
+        ended_at: Option<u64>,
+    },
+    Test {
+        run: Id,
+        id: Id,
+        test: &'a Test,
+    },
 }
 
 #[cfg(test)]

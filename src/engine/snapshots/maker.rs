@@ -119,6 +119,11 @@ impl Maker {
         self.hand(Piece::Part { worker, machine: machine.to_owned(), part });
     }
 
+    /// Whether a part can be handed in without waiting.
+    pub(in crate::engine) fn room(&self) -> bool {
+        self.pieces.len() < PARTS_MAX / 2
+    }
+
     /// A worker has handed in everything.
     pub(in crate::engine) fn done(&self) {
         self.hand(Piece::Done);
