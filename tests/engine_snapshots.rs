@@ -8,14 +8,10 @@ mod rig;
 use rig::{Folded, Load, Logs, Running, config, counted, with_snapshots};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 use weir::engine::snapshots::{Rule, Snapshot, Store};
 use weir::engine::{Body, EngineConfig, Entry};
 use weir::log::{Log, NewRecord};
 use weir_schemas::update::Digest;
-
-/// A test that waits longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn store(folder: &Path) -> Store {
     Store::open(&folder.join("snapshots"), Rule { keep: 2, span_ms: 0 }).unwrap()
@@ -90,6 +86,22 @@ fn a_life_that_goes_on_from_a_snapshot_shows_what_one_that_replays_everything_do
         assert!(whole.history.contains_key(&at) && folded.history.contains_key(&at));
         let sums = |folded: &Folded| folded.rows.iter().map(std::collections::BTreeSet::len).sum::<usize>();
         assert!(sums(folded) > 100, "{} rows", sums(folded));
+    });
+}
+
+#[test]
+fn while_none_is_old_enough_a_short_log_is_replayed_so_that_the_ring_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::open(folder.path());
+    let span = 3_600_000;
+    let engine = Running::live(with_snapshots(config(2), folder.path(), span), &logs);
+    engine.wait_released(&logs.append(&[counted("s", 1)]));
+    wait_for_snapshot(&engine, 1);
+    let first = engine.end().look(|folded| *folded.history.keys().next().unwrap());
+    let fold = Running::live(with_snapshots(config(2), folder.path(), span), &logs).end();
+    fold.look(|folded| {
+        assert_eq!((folded.restored_at, *folded.history.keys().next().unwrap()), (0, first));
+        assert_eq!(folded.sum("run_progress", "counted", "finished"), 1);
     });
 }
 

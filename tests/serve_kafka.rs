@@ -257,6 +257,55 @@ async fn a_server_that_was_replaced_while_it_stood_still_ends_and_shows_nothing_
     assert_eq!(code, Some(0), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_goes_on_from_a_snapshot() {
+    let (broker, http, folder) = (blocking(broker).await, http_common::client(), tempfile::tempdir().unwrap());
+    let command = |workers: u32| {
+        let mut command = on(broker.address());
+        command.env("WEIR_SNAPSHOTS_FOLDER", folder.path()).env("WEIR_SNAPSHOTS_EVERY", "1s");
+        command.env("WEIR_HUB_RING_AGE", "1s").env("WEIR_ENGINE_WORKERS", workers.to_string());
+        command
+    };
+    let (mut shown, mut version) = (Vec::new(), 0);
+    for workers in [2, 1, 3] {
+        let (server, at) = listening(command(workers)).await;
+        lives::becomes_live(&http, at).await;
+        let readyz =
+            || async { timeout(PATIENCE, ask(http.get(format!("http://{at}/readyz")))).await.expect("is answered").2 };
+        let from = readyz().await["snapshotAt"].as_u64().unwrap_or(0);
+        assert_eq!(from > 0, version > 0, "the first has none to go on from");
+        let events: Vec<_> = (version + 1..=version + 200).map(|number| counted("s", number)).collect();
+        version += 200;
+        let post =
+            http.post(format!("http://{at}/v1/events?wait=admitted")).body(serde_json::to_string(&events).unwrap());
+        assert_eq!(timeout(PATIENCE, ask(post)).await.expect("is answered").0, 200);
+        let shown_at = readyz().await["time"].as_u64().unwrap();
+        // Two, so that one is older than the ring, and has the events.
+        let made = async { while readyz().await["snapshotAt"].as_u64().unwrap_or(0) < shown_at + 2_000 {} };
+        timeout(PATIENCE, made).await.expect("snapshots are made");
+        let digests = timeout(PATIENCE, ask(http.get(format!("http://{at}/v1/digests")))).await.expect("is answered").2;
+        shown.push(digests);
+        server.kill();
+    }
+    let replayed = blocking(move || {
+        let engine = rig::Running::over(rig::server_config(2), logs(&broker), rig::Fold::default());
+        engine.fold.wait("the past is replayed", |folded| folded.live);
+        engine.end()
+    })
+    .await;
+    replayed.look(|folded| {
+        assert_eq!(folded.sum("run_progress", "counted", "finished"), i64::try_from(version).unwrap());
+        for digests in &shown {
+            let time = digests["time"].as_u64().unwrap();
+            let at = folded.history.range(..=time).next_back().expect("a frame before it").1;
+            for (digest, view) in at.iter().zip(weir_schemas::view::VIEWS) {
+                assert_eq!(digests["views"][view.name], digest.to_string(), "{} at {time}", view.name);
+            }
+            assert_eq!(digests["epoch"], folded.epoch.as_str());
+        }
+    });
+}
+
 async fn listening(command: Command) -> (Running, SocketAddr) {
     let mut server = Running::spawn(command);
     let address = timeout(PATIENCE, server.listening()).await.expect("it listens in time");

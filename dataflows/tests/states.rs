@@ -34,7 +34,9 @@ fn write(config: &Config, ticks: &[Tick], (cut, rest): (u64, &[Tick]), feeding: 
         feed_on(worker, &mut inputs, first, feeding);
         let all = inputs.states.write_on(hand);
         feed_on(worker, &mut inputs, rest, feeding);
-        (0..10).for_each(|_| drop(worker.step()));
+        for _ in 0..10 {
+            worker.step();
+        }
         while !(all || inputs.states.write_on(hand)) {}
         // Dropped, not closed: closing would fire every wake-up that is to come.
         worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));

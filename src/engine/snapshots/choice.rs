@@ -1,7 +1,7 @@
 //! Which snapshot a life goes on from.
 //!
 //! Contract: [`Choice::make`] takes the newest one that is older than the last bound tick by the span of the hub's ring, so that the ring can
-//! be rebuilt; where there is none, the oldest. One is passed over, with a word of why, when it is of another version or configuration,
+//! be rebuilt; where there is none, the oldest, unless so little is before it that replaying everything costs nothing. One is passed over, with a word of why, when it is of another version or configuration,
 //! when a file is damaged, when its rows have not the digests that were written, and when the logs no longer have what follows it.
 
 use super::maker::{Rows, read_rows};
@@ -15,6 +15,9 @@ use crate::engine::tail::decode;
 use crate::log::Log;
 use std::cmp::Reverse;
 use std::time::Instant;
+
+/// So many records are replayed in a few seconds.
+const LITTLE: u64 = 1_000_000;
 
 /// What a life goes on from.
 pub(in crate::engine) struct Resumed {
@@ -40,6 +43,9 @@ impl Choice<'_> {
         let Some(newest) = usable.first() else { return Ok(None) };
         let last = self.last_tick(newest)?.max(newest.manifest.tick);
         let old_enough = |snapshot: &Snapshot| snapshot.manifest.tick + self.store.span_ms() <= last;
+        if !usable.iter().any(old_enough) && self.little_before(usable.last().unwrap_or(newest)) {
+            return Ok(None);
+        }
         // The newest of those that are old enough, then the oldest of the others.
         usable.sort_by_key(|snapshot| {
             let tick = snapshot.manifest.tick;
@@ -66,6 +72,13 @@ impl Choice<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the logs still begin at their beginning, and hold little before a snapshot.
+    fn little_before(&self, oldest: &Snapshot) -> bool {
+        let whole = self.bindings.starts().into_iter().chain(self.sources.starts()).all(|start| start == 0);
+        let before = oldest.manifest.positions.iter().map(|position| position.next_offset).sum::<u64>();
+        whole && before <= LITTLE
     }
 
     /// Those of this version and configuration, the newest first.

@@ -195,6 +195,7 @@ fn open(config: EmbeddedConfig, status: &Status) -> Result<Arc<Embedded>, LogErr
 mod tests {
     use super::*;
     use crate::config::units::{Period, Size};
+    use crate::engine::snapshots::Position;
     use crate::log::NewRecord;
     use crate::status::Clock;
     use bytes::Bytes;
@@ -204,6 +205,15 @@ mod tests {
             let record = NewRecord::new(0, Bytes::from_static(&[7; 2_000]));
             log.append(vec![record]).expect("is taken").wait().expect("is durable");
         }
+    }
+
+    #[test]
+    fn what_a_snapshot_goes_on_with_stays() {
+        let position = |topic, partition, next_offset| Position { topic, partition, next_offset, hash: None };
+        let positions = vec![position(EVENTS_NUMBER, 1, 7), position(EVENTS_NUMBER, 0, 90), position(1, 1, 3)];
+        let manifest = Manifest { positions, bindings_offset: 40, ..Manifest::default() };
+        let floor = Floor { events: vec![50, 60], bindings: vec![100] };
+        assert_eq!(floor.down_to(&manifest), Floor { events: vec![50, 7], bindings: vec![40] });
     }
 
     #[test]
