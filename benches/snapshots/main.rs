@@ -217,6 +217,7 @@ impl FrameSink for Sink {
 
 /// Starts an engine over the folder, and measures it if it is to.
 fn live(folder: &Path, measure: bool) {
+    weir::telemetry::metrics();
     let (cpu, began) = (cpu_time(), Instant::now());
     let (events, logs) = open(folder);
     let store = Store::open(&folder.join("snapshots"), Rule { keep: 2, span_ms: 0 }).expect("opens");
@@ -303,6 +304,10 @@ fn measured(folder: &Path, events: &Embedded, sink: &Sink) {
     let store = Store::open(&folder, Rule { keep: 2, span_ms: 0 }).expect("opens");
     let newest = store.all().expect("is read").into_iter().find_map(Result::ok);
     let bytes = newest.map_or(0, |snapshot| snapshot.bytes()) / 1_000_000;
+    let pauses = weir::telemetry::metrics().render();
+    for line in pauses.lines().filter(|line| line.starts_with("weir_snapshot_pause_seconds")) {
+        println!("  {line}");
+    }
     println!("the last has {bytes} MB; {} MB resident", resident_bytes() / 1_000_000);
 }
 

@@ -15,14 +15,14 @@ use super::control::Control;
 use super::error::TakeError;
 use super::feed::Open;
 use super::snapshots::Snapshot;
-use super::snapshots::maker::{Maker, states_file};
+use super::snapshots::maker::{Maker, pause, states_file};
 use super::{EngineError, feed};
 use crate::log::Record;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::execute::execute;
 use timely::worker::Worker;
 use timely::{WorkerConfig, communication::WorkerGuards};
@@ -172,8 +172,9 @@ impl Own<'_> {
             }
             worker.step_or_park(Some(PASSING));
         }
-        let index = worker.index();
+        let (index, since) = (worker.index(), Instant::now());
         states.freeze(|machine, part| maker.part(index, machine, part));
+        pause("states", since);
         self.writing.set(true);
     }
 

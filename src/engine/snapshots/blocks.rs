@@ -19,6 +19,8 @@ use xxhash_rust::xxh3::Xxh3;
 const MAGIC: &[u8; 8] = b"weirsnp1";
 /// zstd's quickest: strings that repeat are most of what it finds.
 const LEVEL: i32 = 1;
+/// So much may be written and not durable: whoever else syncs, as the log does with every commit, waits for no more of it.
+const UNSYNCED_BYTES: u64 = 4 << 20;
 /// A block that claims to be longer is not read.
 const BLOCK_BYTES_MAX: usize = 1 << 30;
 
@@ -29,6 +31,8 @@ pub struct BlockWriter {
     file: BufWriter<File>,
     hasher: Xxh3,
     bytes: u64,
+    /// How many of them are durable.
+    synced: u64,
     packed: Vec<u8>,
 }
 
@@ -38,7 +42,7 @@ impl BlockWriter {
         let file = File::create_new(&path).map_err(SnapshotError::io(&path))?;
         let file = BufWriter::with_capacity(1 << 20, file);
         let name = name.to_owned();
-        let mut writer = BlockWriter { path, name, file, hasher: Xxh3::new(), bytes: 0, packed: Vec::new() };
+        let mut writer = BlockWriter { path, name, file, hasher: Xxh3::new(), bytes: 0, synced: 0, packed: Vec::new() };
         writer.write(MAGIC)?;
         Ok(writer)
     }
@@ -57,6 +61,11 @@ impl BlockWriter {
             self.write(part)?;
         }
         self.packed = packed;
+        if self.bytes - self.synced >= UNSYNCED_BYTES {
+            self.synced = self.bytes;
+            let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
+            synced.map_err(SnapshotError::io(&self.path))?;
+        }
         Ok(())
     }
 

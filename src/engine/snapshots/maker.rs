@@ -26,8 +26,10 @@ use weir_schemas::view::VIEWS;
 
 /// How often it looks whether the engine is to end.
 const LOOK: Duration = Duration::from_millis(100);
-/// Parts that may wait to be written, each of about 1 MiB.
-const PARTS_MAX: usize = 16;
+/// Parts that may wait to be written, each of about 1 MiB: as many as machines hand in at the cut, so that no worker stands still for a disk.
+const PARTS_MAX: usize = 1_024;
+/// Nothing more is handed in between steps while so many wait.
+const PARTS_ENOUGH: usize = 8;
 /// So long a block of rows becomes, about.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -121,7 +123,7 @@ impl Maker {
 
     /// Whether a part can be handed in without waiting.
     pub(in crate::engine) fn room(&self) -> bool {
-        self.pieces.len() < PARTS_MAX / 2
+        self.pieces.len() < PARTS_ENOUGH
     }
 
     /// A worker has handed in everything.
@@ -134,8 +136,10 @@ impl Maker {
         let cut = self.awaited.load(Ordering::Acquire);
         if cut > 0 && next_upper > cut {
             self.awaited.store(0, Ordering::Release);
+            let since = Instant::now();
             // There is room: those of the one before were taken, or there would be no cut.
             let _ended = self.rows.send(rows());
+            pause("rows", since);
         }
     }
 
@@ -282,6 +286,11 @@ impl Common {
             Err(error) => fail(tick, &error),
         }
     }
+}
+
+/// Notes how long somebody stood still for a snapshot.
+pub(in crate::engine) fn pause(part: &'static str, since: Instant) {
+    metrics::histogram!("weir_snapshot_pause_seconds", "part" => part).record(since.elapsed().as_secs_f64());
 }
 
 /// Says that there is none.
