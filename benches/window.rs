@@ -21,7 +21,7 @@ use weir_dataflows::Config;
 use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Awaited, Failure, Running};
 use weir_dataflows::input::{Names, Origin, Text};
-use weir_dataflows::keyed::Updates;
+use weir_dataflows::keyed::{States, Updates};
 use weir_dataflows::views::live_metrics::{self, gauges::Covered};
 use weir_dataflows::views::performance::measures::Measurement;
 use weir_schemas::id::Id;
@@ -85,7 +85,8 @@ impl Windows {
                 awaited: awaited_stream,
                 covered: scope.new_input::<Updates<Covered>>().1,
             };
-            let (rows, late, _suites) = live_metrics::render(&Context { scope, config }, sources);
+            let states = States::new((scope.index(), scope.peers()), config.until, None);
+            let (rows, late, _suites) = live_metrics::render(&Context { scope, config, states }, sources);
             let count = move |_: &(_, u64, i64)| {
                 counted.fetch_add(1, Ordering::Relaxed);
             };

@@ -274,11 +274,14 @@ async fn a_server_that_is_killed_goes_on_from_a_snapshot() {
             || async { timeout(PATIENCE, ask(http.get(format!("http://{at}/readyz")))).await.expect("is answered").2 };
         let from = readyz().await["snapshotAt"].as_u64().unwrap_or(0);
         assert_eq!(from > 0, version > 0, "the first has none to go on from");
-        let events: Vec<_> = (version + 1..=version + 200).map(|number| counted("s", number)).collect();
+        let events: Vec<_> = (version + 1..version + 200).map(|number| counted("s", number)).collect();
         version += 200;
-        let post =
-            http.post(format!("http://{at}/v1/events?wait=admitted")).body(serde_json::to_string(&events).unwrap());
-        assert_eq!(timeout(PATIENCE, ask(post)).await.expect("is answered").0, 200);
+        let post = |query: &str, body: String| ask(http.post(format!("http://{at}/v1/events{query}")).body(body));
+        let taken = timeout(PATIENCE, post("", serde_json::to_string(&events).unwrap())).await.expect("is answered").0;
+        assert!(taken.is_success(), "{taken}");
+        // One stream, and so one after the other.
+        let last = serde_json::to_string(&counted("s", version)).unwrap();
+        assert_eq!(timeout(PATIENCE, post("?wait=admitted", last)).await.expect("is answered").0, 201);
         let shown_at = readyz().await["time"].as_u64().unwrap();
         // Two, so that one is older than the ring, and has the events.
         let made = async { while readyz().await["snapshotAt"].as_u64().unwrap_or(0) < shown_at + 2_000 {} };
