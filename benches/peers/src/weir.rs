@@ -10,7 +10,7 @@ use weir_dataflows::Config;
 use weir_dataflows::context::Context;
 use weir_dataflows::facts::{AttemptFact, Failure, RowChange};
 use weir_dataflows::input::{Names, Origin};
-use weir_dataflows::keyed::Updates;
+use weir_dataflows::keyed::{States, Updates};
 use weir_dataflows::views::failure_patterns;
 use weir_schemas::id::Id;
 use weir_schemas::outcome::Outcome;
@@ -30,7 +30,8 @@ pub(crate) fn run(work: &Work) -> Took {
         let changes = Changes::default();
         let (mut input, probe) = worker.dataflow(|scope| {
             let (input, stream) = scope.new_input_with_builder::<CapacityContainerBuilder<Updates<AttemptFact>>>();
-            let rows = failure_patterns::render(&Context { scope, config: Arc::new(config.clone()) }, stream);
+            let states = States::new((0, 1), until, None);
+            let rows = failure_patterns::render(&Context { scope, config: Arc::new(config.clone()), states }, stream);
             let seen = Arc::clone(&changes);
             let keep = move |(change, _, diff): &(RowChange, u64, i64)| {
                 seen.lock().expect("unpoisoned").push((change.row.clone(), *diff));
