@@ -262,7 +262,7 @@ async fn a_server_that_is_killed_goes_on_from_a_snapshot() {
     let (broker, http, folder) = (blocking(broker).await, http_common::client(), tempfile::tempdir().unwrap());
     let command = |workers: u32| {
         let mut command = on(broker.address());
-        command.env("WEIR_SNAPSHOTS_FOLDER", folder.path()).env("WEIR_SNAPSHOTS_EVERY", "1s");
+        command.env("WEIR_SNAPSHOTS_FOLDER", folder.path()).env("WEIR_SNAPSHOTS_EVERY", "10s");
         command.env("WEIR_HUB_RING_AGE", "1s").env("WEIR_ENGINE_WORKERS", workers.to_string());
         command
     };
@@ -283,9 +283,17 @@ async fn a_server_that_is_killed_goes_on_from_a_snapshot() {
         let last = serde_json::to_string(&counted("s", version)).unwrap();
         assert_eq!(timeout(PATIENCE, post("?wait=admitted", last)).await.expect("is answered").0, 201);
         let shown_at = readyz().await["time"].as_u64().unwrap();
-        // Two, so that one is older than the ring, and has the events.
-        let made = async { while readyz().await["snapshotAt"].as_u64().unwrap_or(0) < shown_at + 2_000 {} };
-        timeout(PATIENCE, made).await.expect("snapshots are made");
+        // One that has the events, and is older than the ring.
+        let made = async {
+            loop {
+                let said = readyz().await;
+                let made_at = said["snapshotAt"].as_u64().unwrap_or(0);
+                if made_at >= shown_at && said["time"].as_u64().unwrap_or(0) > made_at + 2_000 {
+                    break;
+                }
+            }
+        };
+        timeout(PATIENCE, made).await.expect("a snapshot is made");
         let digests = timeout(PATIENCE, ask(http.get(format!("http://{at}/v1/digests")))).await.expect("is answered").2;
         shown.push(digests);
         server.kill();

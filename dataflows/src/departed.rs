@@ -33,8 +33,9 @@ impl Departed {
 
     /// Remembers a run until a whole hour.
     pub fn insert_until(&mut self, run: Id, until: u64) -> u64 {
-        self.ids.insert(run, until);
-        self.forget.entry(until).or_default().push(run);
+        if self.ids.insert(run, until) != Some(until) {
+            self.forget.entry(until).or_default().push(run);
+        }
         until
     }
 

@@ -115,7 +115,7 @@ pub enum EngineError {
         computed: u128,
     },
     /// A snapshot cannot be taken up, though its files are what was written.
-    #[error("the snapshot {folder} cannot be taken up; remove that folder, and the next start takes an older one", folder = folder.display())]
+    #[error("the snapshot {folder} cannot be taken up and was put aside: the next start takes an older one, or replays the log", folder = folder.display())]
     Snapshot {
         /// Where it is.
         folder: PathBuf,

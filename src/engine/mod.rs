@@ -99,7 +99,8 @@ pub struct EngineConfig {
 pub struct Snapshots {
     /// Where.
     pub store: snapshots::Store,
-    /// At multiples of this, in ms of the tick axis, whole seconds.
+    /// At multiples of this, in ms of the tick axis; of ten seconds, where a view of a longer cadence is to give the same causes to
+    /// another number of workers.
     pub every_ms: u64,
 }
 

@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 /// The name of the file that makes a snapshot.
 const MANIFEST: &str = "manifest.json";
+/// What the name of a folder ends with that is none yet.
+const DRAFT: &str = "draft";
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +87,10 @@ impl Store {
     pub fn open(folder: &Path, rule: Rule) -> Result<Store, SnapshotError> {
         fs::create_dir_all(folder).map_err(SnapshotError::io(folder))?;
         let store = Store { folder: folder.into(), rule };
-        for (_, path) in store.folders()?.into_iter().filter(|(_, path)| !path.join(MANIFEST).exists()) {
-            fs::remove_dir_all(&path).map_err(SnapshotError::io(&path))?;
+        let unfinished =
+            store.folders()?.into_iter().map(|(_, path)| path).filter(|path| !path.join(MANIFEST).exists());
+        for path in store.drafts()?.into_iter().chain(unfinished) {
+            gone(fs::remove_dir_all(&path)).map_err(SnapshotError::io(&path))?;
         }
         Ok(store)
     }
@@ -109,11 +113,10 @@ impl Store {
     /// The file system refuses.
     pub fn begin(&self, tick: u64) -> Result<Draft, SnapshotError> {
         let folder = self.folder.join(format!("{tick:013}"));
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(SnapshotError::io(&folder))?;
-        }
-        fs::create_dir(&folder).map_err(SnapshotError::io(&folder))?;
-        Ok(Draft { folder })
+        // A name of its own: another process may make one of the same tick.
+        let draft = self.folder.join(format!("{tick:013}.{:032x}.{DRAFT}", rand::random::<u128>()));
+        fs::create_dir(&draft).map_err(SnapshotError::io(&draft))?;
+        Ok(Draft { draft, folder })
     }
 
     /// All that exist, the newest first, and the reason why a folder that has a manifest is none.
@@ -138,9 +141,18 @@ impl Store {
     }
 
     /// The oldest that is kept.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Snapshot> {
-        self.all().ok()?.into_iter().rev().find_map(Result::ok)
+    ///
+    /// # Errors
+    /// It cannot be read for the moment which one that is; what is damaged is none.
+    pub fn oldest(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        for found in self.all()?.into_iter().rev() {
+            match found {
+                Ok(oldest) => return Ok(Some(oldest)),
+                Err(error @ SnapshotError::Io { .. }) => return Err(error),
+                Err(SnapshotError::Damaged { .. }) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Removes what is no longer kept; gives how many are left.
@@ -157,10 +169,18 @@ impl Store {
         for (_, folder) in &folders[keep..] {
             // Without its manifest it is none, whatever else happens.
             let manifest = folder.join(MANIFEST);
-            fs::remove_file(&manifest).map_err(SnapshotError::io(&manifest))?;
-            fs::remove_dir_all(folder).map_err(SnapshotError::io(folder))?;
+            gone(fs::remove_file(&manifest)).map_err(SnapshotError::io(&manifest))?;
+            gone(fs::remove_dir_all(folder)).map_err(SnapshotError::io(folder))?;
         }
         Ok(keep)
+    }
+
+    /// The folders of those that were never finished.
+    fn drafts(&self) -> Result<Vec<PathBuf>, SnapshotError> {
+        let entries = fs::read_dir(&self.folder).map_err(SnapshotError::io(&self.folder))?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(SnapshotError::io(&self.folder)));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == DRAFT)).collect())
     }
 
     /// The folders of ticks, the oldest first.
@@ -176,9 +196,17 @@ impl Store {
     }
 }
 
+/// What is gone already is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
 /// A snapshot that is being written.
 #[derive(Debug)]
 pub struct Draft {
+    /// Where it is written.
+    draft: PathBuf,
+    /// Where it will be.
     folder: PathBuf,
 }
 
@@ -188,7 +216,7 @@ impl Draft {
     /// # Errors
     /// The file system refuses.
     pub fn file(&self, name: &str) -> Result<BlockWriter, SnapshotError> {
-        BlockWriter::create(&self.folder, name)
+        BlockWriter::create(&self.draft, name)
     }
 
     /// Makes it exist: its files are durable, then the manifest is.
@@ -196,21 +224,25 @@ impl Draft {
     /// # Errors
     /// The file system refuses.
     pub fn finish(self, manifest: &Manifest) -> Result<(), SnapshotError> {
-        let (path, draft) = (self.folder.join(MANIFEST), self.folder.join("manifest.draft"));
-        let written = fs::write(&draft, manifest.encode()).and_then(|()| fs::File::open(&draft)?.sync_all());
-        written.map_err(SnapshotError::io(&draft))?;
-        fs::rename(&draft, &path).map_err(SnapshotError::io(&path))?;
-        let parent = self.folder.parent().unwrap_or(&self.folder);
-        for folder in [&*self.folder, parent] {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(SnapshotError::io(folder))?;
+        let Draft { draft, folder } = self;
+        let sync = |path: &Path| fs::File::open(path).and_then(|file| file.sync_all()).map_err(SnapshotError::io(path));
+        let path = draft.join(MANIFEST);
+        fs::write(&path, manifest.encode()).map_err(SnapshotError::io(&path))?;
+        sync(&path)?;
+        sync(&draft)?;
+        // One of the same tick, by another process, is as good; it goes as any does, its manifest first.
+        for old in [folder.join(MANIFEST), folder.clone()] {
+            let removed = if old == folder { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
+            gone(removed).map_err(SnapshotError::io(&old))?;
         }
-        Ok(())
+        fs::rename(&draft, &folder).map_err(SnapshotError::io(&folder))?;
+        sync(folder.parent().unwrap_or(&folder))
     }
 
     /// Gives it up.
     pub fn abandon(self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            tracing::debug!(folder = %self.folder.display(), %error, "what was written of a snapshot is removed at the next start");
+        if let Err(error) = fs::remove_dir_all(&self.draft) {
+            tracing::debug!(folder = %self.draft.display(), %error, "what was written of a snapshot is removed at the next start");
         }
     }
 }
@@ -244,6 +276,14 @@ impl Snapshot {
     /// One is not.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         self.manifest.files.iter().try_for_each(|file| blocks::verify(&self.folder.join(&file.name), file))
+    }
+
+    /// Puts it aside: from now on it is none.
+    pub fn put_aside(&self) {
+        let manifest = self.folder.join(MANIFEST);
+        if let Err(error) = gone(fs::rename(&manifest, self.folder.join("manifest.refused"))) {
+            tracing::warn!(folder = %self.folder.display(), %error, "a snapshot cannot be put aside");
+        }
     }
 
     /// How many bytes its files have.
@@ -280,15 +320,30 @@ mod tests {
         for tick in [100, 200, 300, 400, 500] {
             make(&store, tick);
         }
-        store.begin(600).expect("begins");
+        let unfinished = store.begin(600).expect("begins").draft;
         assert_eq!(store.prune().expect("prunes"), 4);
         assert_eq!(ticks(&store), [500, 400, 300, 200], "200 is the first that is 250 older");
-        assert_eq!(store.oldest().expect("there is one").manifest.tick, 200);
-        assert!(folder.path().join("0000000000600").exists());
+        assert_eq!(store.oldest().expect("is read").expect("there is one").manifest.tick, 200);
+        assert!(unfinished.exists());
         let store = Store::open(folder.path(), Rule { keep: 2, span_ms: 0 }).expect("opens");
-        assert!(!folder.path().join("0000000000600").exists());
+        assert!(!unfinished.exists());
         assert_eq!(store.prune().expect("prunes"), 2);
         assert_eq!(ticks(&store), [500, 400]);
+    }
+
+    #[test]
+    fn two_that_are_made_of_one_tick_do_not_touch_each_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(folder.path(), 2, 0);
+        let abandoned = store.begin(100).expect("begins");
+        make(&store, 100);
+        abandoned.abandon();
+        make(&store, 100);
+        assert_eq!(ticks(&store), [100]);
+        let snapshot = store.oldest().expect("is read").expect("there is one");
+        snapshot.verify().expect("is whole");
+        snapshot.put_aside();
+        assert_eq!(ticks(&store), [0; 0]);
     }
 
     #[test]
@@ -296,7 +351,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(folder.path(), 2, 0);
         make(&store, 100);
-        let snapshot = store.oldest().expect("there is one");
+        let snapshot = store.oldest().expect("is read").expect("there is one");
         snapshot.verify().expect("is whole");
         let path = snapshot.folder().join("states-0");
         let whole = fs::read(&path).expect("is there");
@@ -310,6 +365,6 @@ mod tests {
         }
         fs::write(folder.path().join("0000000000100").join(MANIFEST), b"{").expect("is written");
         assert!(store.all().expect("is read")[0].is_err());
-        assert_eq!(store.oldest(), None);
+        assert_eq!(store.oldest().expect("is read"), None);
     }
 }

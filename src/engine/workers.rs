@@ -237,6 +237,7 @@ fn run(
     if let Some(snapshot) = own.resumed
         && let Err(source) = take_up(&inputs.states, snapshot, (worker.index(), worker.peers()))
     {
+        snapshot.put_aside();
         control.fail(EngineError::Snapshot { folder: snapshot.folder().to_owned(), source });
         return;
     }

@@ -163,13 +163,13 @@ fn engine_verdict(error: &EngineError) -> (Exit, Option<&'static str>) {
         ),
         // Their messages say what to do.
         EngineError::Mismatch { .. }
-        | EngineError::Snapshot { .. }
         | EngineError::Unbound { .. }
         | EngineError::Digest { .. }
         | EngineError::AnotherTopic { .. }
         | EngineError::Lost { .. } => (Exit::Data, None),
         EngineError::Fenced { .. } => (Exit::Replaced, None),
         EngineError::Append(_)
+        | EngineError::Snapshot { .. }
         | EngineError::Workers { .. }
         | EngineError::WorkerEnded { .. }
         | EngineError::Thread { .. }

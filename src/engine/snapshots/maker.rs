@@ -6,7 +6,8 @@
 //! snapshot is of ticks that count, and of no others.
 //!
 //! # Invariants
-//! One snapshot at a time. What waits to be written is bounded: by [`PARTS_MAX`] parts, and the rows, which are shared with the hub.
+//! One snapshot at a time. What waits to be written is bounded: by [`PARTS_MAX`] parts, the rows, which are shared with the hub, and one
+//! copy of what of the results changes before its turn.
 //!
 //! # Failure
 //! What cannot be written is given up, removed and said; workers and output go on as if it had been.
@@ -99,7 +100,8 @@ impl Maker {
     pub(in crate::engine) fn new(every_ms: u64, common: Common) -> (Arc<Maker>, Writer) {
         let ((pieces, handed), (rows, handed_rows)) = (bounded(PARTS_MAX), bounded(1));
         let (busy, awaited) = (AtomicBool::new(false), AtomicU64::new(0));
-        let maker = Arc::new(Maker { every_ms: every_ms.max(1_000), pieces, rows, busy, awaited });
+        let every_ms = every_ms.next_multiple_of(1_000).max(1_000);
+        let maker = Arc::new(Maker { every_ms, pieces, rows, busy, awaited });
         (Arc::clone(&maker), Writer { handed, handed_rows, maker, common })
     }
 
@@ -111,9 +113,11 @@ impl Maker {
 
     /// Begins one; the workers are told next.
     pub(in crate::engine) fn begin(&self, cut: Cut) {
+        let tick = cut.tick;
         self.busy.store(true, Ordering::Release);
-        self.awaited.store(cut.tick, Ordering::Release);
+        // Before anybody can hand in its rows.
         self.hand(Piece::Begin(cut));
+        self.awaited.store(tick, Ordering::Release);
     }
 
     /// A part of a worker's state.
@@ -187,6 +191,10 @@ impl Writer {
                     _ => {}
                 },
                 recv(handed_rows) -> rows => {
+                    // The cut was told before its rows, by the other way.
+                    if open.is_none() && let Ok(Piece::Begin(cut)) = handed.try_recv() {
+                        open = Some(common.begin(cut));
+                    }
                     open.iter_mut().zip(rows).for_each(|(open, rows)| open.take_rows(rows));
                 }
                 default(LOOK) => {}
@@ -271,7 +279,6 @@ impl Common {
                 ..Manifest::default()
             };
             draft.finish(&manifest)?;
-            self.store.prune()?;
             Ok(bytes)
         };
         match finished() {
@@ -282,6 +289,10 @@ impl Common {
                 metrics::gauge!("weir_snapshot_time_ms").set(to_f64(tick));
                 tracing::info!(tick, bytes, ?took, "a snapshot was written");
                 self.status.update(|status| status.snapshot_at = tick);
+                if let Err(error) = self.store.prune() {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(error, "old snapshots cannot be removed");
+                }
             }
             Err(error) => fail(tick, &error),
         }

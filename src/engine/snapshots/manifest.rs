@@ -2,6 +2,7 @@
 
 use crate::engine::bindings::Silence;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Raised when a manifest, or a file that it names, has another layout.
 const FORMAT: u32 = 1;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub views: Vec<ViewEntry>,
     /// Its files.
     pub files: Vec<FileEntry>,
+    /// XXH3-128 of all of this with a hash of zero.
+    #[serde(with = "hex")]
+    pub hash: u128,
 }
 
 /// Where a partition stood.
@@ -82,7 +86,16 @@ impl Manifest {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let manifest = Manifest { format: FORMAT, ..self.clone() };
-        serde_json::to_vec_pretty(&manifest).expect("a manifest can be written as JSON")
+        Manifest { hash: manifest.hashed(), ..manifest }.json()
+    }
+
+    fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("a manifest can be written as JSON")
+    }
+
+    /// The hash that it should have.
+    fn hashed(&self) -> u128 {
+        xxh3_128(&Manifest { hash: 0, ..self.clone() }.json())
     }
 
     /// Reads it back.
@@ -98,7 +111,9 @@ impl Manifest {
         if format != FORMAT {
             return Err(format!("it has format {format}, this version reads {FORMAT}"));
         }
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let whole = manifest.hash == manifest.hashed();
+        if whole { Ok(manifest) } else { Err("its hash is not that of what was written".to_owned()) }
     }
 }
 

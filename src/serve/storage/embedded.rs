@@ -105,8 +105,17 @@ impl Folder {
                 let Some(floor) = folder.floor(&mut bound, &status.get()) else { continue };
                 let (folder, snapshots) = (folder.clone(), snapshots.clone());
                 let dropping = tokio::task::spawn_blocking(move || {
-                    let oldest = snapshots.and_then(|snapshots| snapshots.oldest());
-                    folder.drop_old(now_ms(), &oldest.map_or(floor.clone(), |oldest| floor.down_to(&oldest.manifest)));
+                    match snapshots.map_or(Ok(None), |snapshots| snapshots.oldest()) {
+                        Ok(None) => folder.drop_old(now_ms(), &floor),
+                        Ok(Some(oldest)) => folder.drop_old(now_ms(), &floor.down_to(&oldest.manifest)),
+                        Err(error) => {
+                            let error = crate::error::chain(&error);
+                            tracing::warn!(
+                                error,
+                                "nothing is dropped while it is not known what a snapshot goes on with"
+                            );
+                        }
+                    }
                 });
                 if let Err(error) = dropping.await {
                     tracing::debug!(%error, "retention was cut short");
