@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::input::{Names, Origin};
-    use crate::keyed::{Machine, Step};
+    use crate::keyed::{Home, Machine, Step};
     use std::collections::BTreeSet;
     use weir_schemas::outcome::Outcome;
     use weir_schemas::row::Value;
@@ -149,6 +149,27 @@ mod tests {
         let later = 9 * 24 * HOUR;
         assert_eq!(overflow(&step(&mut durations, later, &[])), []);
         assert_eq!(overflow(&step(&mut durations, later + HOUR, &[(fact(512, 2, later), 1)])), []);
+    }
+
+    #[test]
+    fn whoever_is_the_slowest_of_fewer_tests_is_told_when_all_are_told_next() {
+        let config = Arc::new(Config { slow_tests: 1, ..Config::default() });
+        let (mut all, mut alone) = (Durations::new(Arc::clone(&config)), Durations::new(config));
+        let ranked = |out: Vec<(Told, i64)>| {
+            let of = |(told, diff)| match told {
+                Told::Ranked(ranked) => Some((ranked.value.test, diff)),
+                _ => None,
+            };
+            out.into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let slower = AttemptFact { duration_us: Some(900_000), ..fact(1, 1, HOUR) };
+        assert_eq!(ranked(step(&mut all, HOUR, &[(slower, 1), (fact(2, 1, HOUR), 1)])), [(Id(1), 1)]);
+        // Another worker has the slower one from here on.
+        alone.restore(all.entries().into_iter().filter(|entry| Durations::home(entry) != Home::Routed(1)).collect());
+        let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
+        alone.resume(&mut Step::new(HOUR, &mut out, &mut wake));
+        let next = wake.first().copied().expect("it asks to be woken");
+        assert_eq!((out.len(), ranked(step(&mut alone, next, &[]))), (0, vec![(Id(2), 1)]));
     }
 
     #[test]

@@ -184,3 +184,39 @@ struct Entry {
     due: u64,
     changed: Changed,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use weir_schemas::view::{SUITE_PROGRESS, SUITE_SUMMARY};
+
+    fn row(finished: i64) -> Row {
+        let mut writer = RowWriter::default();
+        writer.str("project").str("run").str("suite").str("suite").null().int(9).int(finished);
+        writer.int(0).int(0).int(0).int(0).int(0).int(0).str("running").null();
+        writer.finish(&SUITE_PROGRESS)
+    }
+
+    fn step(pace: &mut Pace, now: u64, changes: &[(i64, i64)]) -> Vec<(Value<'static>, i64)> {
+        let change = |(finished, diff): &(i64, i64)| (RowChange { row: row(*finished), cause: Cause::Changed }, *diff);
+        let (mut out, mut wake) = (Vec::new(), BTreeSet::new());
+        pace.step(&mut changes.iter().map(change).collect(), &mut Step::new(now, &mut out, &mut wake));
+        let finished = |change: &RowChange| match change.row.column(5) {
+            Value::Int(finished) => Value::Int(finished),
+            other => panic!("a number: {other:?}"),
+        };
+        out.iter().map(|(change, _, diff)| (finished(change), *diff)).collect()
+    }
+
+    #[test]
+    fn what_two_workers_had_heard_of_a_row_is_told_as_one_change() {
+        let new = || Pace::new(&SUITE_PROGRESS, &SUITE_SUMMARY);
+        let (mut one, mut other, mut all) = (new(), new(), new());
+        assert_eq!(step(&mut one, 1_010, &[(1, -1), (2, 1)]), []);
+        assert_eq!(step(&mut other, 1_020, &[(2, -1), (3, 1)]), []);
+        let wakes = [one, other].map(|pace| all.restore(pace.entries()));
+        assert_eq!(wakes, [[2_000], [2_000]]);
+        assert_eq!(step(&mut all, 2_000, &[]), [(Value::Int(1), -1), (Value::Int(3), 1)]);
+    }
+}

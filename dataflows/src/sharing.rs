@@ -1,8 +1,7 @@
 //! Texts and origins that are one piece of memory stay one when a state is written down and taken up.
 //!
-//! Contract: fields marked `#[serde(with = "crate::sharing::…")]` are written once a part and then by number, while
-//! [`writing`] is on; [`reading`] gives back the same piece to all that had it. Outside of both every one is written in full, so the
-//! bytes say the same to whoever knows nothing of parts.
+//! Contract: within [`sharing`], fields marked `#[serde(with = "crate::sharing::…")]` are written in full once a part and then by number,
+//! and whoever reads the part gets one piece for all that had one. Outside of it each is written in full.
 //!
 //! # Invariants
 //! What has a number is held until the part ends: an address is not another's as long as it is known here.

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) offsets: Vec<u64>,
     /// Where the past that is left begins, when it is shortened: the first tick that is fed, and of each source the first offset.
     pub(super) past: Option<(u64, Vec<u64>)>,
+    /// The last tick that is bound, as far as it was looked for; 0: it was not.
+    pub(super) last_tick: u64,
 }
 
 impl Plan {
@@ -50,7 +52,7 @@ impl Plan {
         let starts = sources.starts();
         let bindings_start = bindings.starts().first().copied().unwrap_or(0);
         if bindings_start == 0 && starts.iter().all(|start| *start == 0) {
-            return Ok(Plan { feed_from: 0, carried_from: starts.clone(), offsets: starts, past: None });
+            return Ok(Plan { feed_from: 0, carried_from: starts.clone(), offsets: starts, past: None, last_tick: 0 });
         }
         let mut scan = Scan {
             sources,
@@ -59,6 +61,7 @@ impl Plan {
             bound_to: vec![None; starts.len()],
             first: vec![None; starts.len()],
             first_tick: None,
+            last_tick: 0,
             bound: false,
         };
         scan.read(bindings, bindings_start, own_start, &starts)?;
@@ -81,7 +84,7 @@ impl Plan {
         }
         // With nothing left to feed, the past ends where the next tick begins; any stable name of it will do.
         let past = Some((scan.first_tick.unwrap_or(0), offsets.clone()));
-        Ok(Plan { feed_from: scan.feed_from, carried_from, offsets, past })
+        Ok(Plan { feed_from: scan.feed_from, carried_from, offsets, past, last_tick: scan.last_tick })
     }
 
     /// Decides from where to feed what follows a snapshot; `None` where the logs no longer have it.
@@ -92,25 +95,27 @@ impl Plan {
         own_start: u64,
         accepted: &[String],
     ) -> Result<Option<Plan>, EngineError> {
-        let (starts, from) = (sources.starts(), manifest.bindings_offset);
+        let Manifest { life, cut, .. } = manifest;
+        let (starts, from) = (sources.starts(), cut.bindings_offset);
         let bindings_start = bindings.starts().first().copied().unwrap_or(0);
         if !(bindings_start..=own_start).contains(&from) {
             return Ok(None);
         }
         let mut bound_to = vec![None; starts.len()];
-        for position in &manifest.positions {
+        for position in &cut.positions {
             let Some(source) = sources.find(position.topic, position.partition) else { return Ok(None) };
             bound_to[source] = Some(position.next_offset);
         }
         // What of a partition that is new since is there, is all that there ever was.
-        let at_cut: Vec<u64> = bound_to.iter().zip(&starts).map(|(to, start)| to.unwrap_or(*start)).collect();
+        let stood: Vec<u64> = bound_to.iter().zip(&starts).map(|(to, start)| to.unwrap_or(*start)).collect();
         let mut scan = Scan {
             sources,
-            counting: Counting::after(manifest.incarnation),
+            counting: Counting::after(life.incarnation),
             feed_from: from,
-            bound_to: at_cut.iter().copied().map(Some).collect(),
+            bound_to: stood.iter().copied().map(Some).collect(),
             first: vec![None; starts.len()],
             first_tick: None,
+            last_tick: 0,
             bound: true,
         };
         scan.read(bindings, from, own_start, &starts)?;
@@ -118,10 +123,10 @@ impl Plan {
             return Ok(None);
         }
         scan.lost(&starts, accepted)?;
-        let first = scan.first.iter().zip(&at_cut).zip(&starts);
-        let offsets: Vec<u64> = first.map(|((first, cut), start)| first.unwrap_or(*cut).max(*start)).collect();
-        let past = manifest.past.clone();
-        Ok(Some(Plan { feed_from: from, carried_from: offsets.clone(), offsets, past }))
+        let first = scan.first.iter().zip(&stood).zip(&starts);
+        let offsets: Vec<u64> = first.map(|((first, stood), start)| first.unwrap_or(*stood).max(*start)).collect();
+        let (past, last_tick) = (life.past.clone(), scan.last_tick.max(cut.tick));
+        Ok(Some(Plan { feed_from: from, carried_from: offsets.clone(), offsets, past, last_tick }))
     }
 }
 
@@ -132,6 +137,7 @@ struct Scan<'a> {
     bound_to: Vec<Option<u64>>,
     first: Vec<Option<u64>>,
     first_tick: Option<u64>,
+    last_tick: u64,
     /// Whether anything is bound.
     bound: bool,
 }
@@ -172,6 +178,7 @@ impl Scan<'_> {
                 }
                 self.bound = true;
                 self.first_tick.get_or_insert(binding.tick);
+                self.last_tick = binding.tick;
                 let parts = || {
                     let of = |part: Part| Some((self.sources.find(part.topic, part.partition)?, part));
                     binding.parts.iter().copied().filter_map(of)

@@ -18,12 +18,13 @@ use super::output::{FRAMES_MAX, Output};
 use super::recovery::{Bound, Recovery};
 use super::sequencer::{SILENT_AFTER, Sequencer};
 use super::snapshots::choice::{Choice, Resumed};
-use super::snapshots::maker::{Common, Maker, Rows};
-use super::snapshots::{Manifest, Snapshot};
+use super::snapshots::maker::Maker;
+use super::snapshots::rows::Rows;
+use super::snapshots::{Manifest, OfLife, Snapshot};
 use super::sources::Sources;
 use super::tail::Tail;
 use super::workers::{self, Lanes, Setup};
-use super::{EngineConfig, EngineError, FrameSink, Snapshots};
+use super::{EngineConfig, EngineError, FrameSink};
 use crate::log::{Log, NewRecord};
 use crate::questions::Questions;
 use crate::status::{Phase, Status};
@@ -159,17 +160,15 @@ impl Life {
         (incarnation, epoch): (Incarnation, &str),
         plan: &Plan,
     ) -> Result<Option<Arc<Maker>>, EngineError> {
-        let Some(Snapshots { store, every_ms }) = self.config.snapshots.clone() else { return Ok(None) };
-        let common = Common {
-            store,
+        let Some(snapshots) = self.config.snapshots.clone() else { return Ok(None) };
+        let life = OfLife {
             epoch: epoch.to_owned(),
             basis: self.basis(),
             incarnation,
             past: plan.past.clone(),
             workers: self.config.workers.max(1),
-            status: self.status.clone(),
         };
-        let (maker, writer) = Maker::new(every_ms, common);
+        let (maker, writer) = Maker::new(snapshots, life, self.status.clone());
         let control = Arc::clone(&self.control);
         started.threads.push(spawn("engine-snapshots", move || writer.run(&control))?);
         Ok(Some(maker))
@@ -178,7 +177,7 @@ impl Life {
     /// Shows the rows of the snapshot that the state begins with, as if all frames up to it had been released.
     fn show(&self, resumed: Resumed, ledger: &Ledger, digests: &Mutex<Digests>) -> Arc<Snapshot> {
         let Resumed { snapshot, rows: Rows { rows, digests: of_views } } = resumed;
-        let tick = snapshot.manifest.tick;
+        let tick = snapshot.manifest.cut.tick;
         let shown: Vec<Digest> = of_views.iter().copied().map(Digest).collect();
         self.sink.restore(tick, rows, &shown);
         digests.lock().unwrap_or_else(PoisonError::into_inner).go_on_from(of_views);

@@ -60,16 +60,17 @@ pub(super) struct Bound {
 impl Bound {
     /// Everything is bound as it was at the cut of a snapshot.
     fn go_on_from(&mut self, manifest: &Manifest, sources: &Sources) {
-        (self.last_tick, self.last_fed) = (manifest.tick, manifest.tick);
+        let Manifest { life, cut, .. } = manifest;
+        (self.last_tick, self.last_fed) = (cut.tick, cut.tick);
         // Partitions that are new since have no part yet.
         self.hashes.fill(Some(0));
-        for position in &manifest.positions {
+        for position in &cut.positions {
             if let Some(source) = sources.find(position.topic, position.partition) {
                 self.hashes[source] = position.hash;
             }
         }
-        self.counting = Counting::after(manifest.incarnation);
-        (self.silence, self.told) = (manifest.silence, manifest.silence_told);
+        self.counting = Counting::after(life.incarnation);
+        (self.silence, self.told) = (cut.silence, cut.silence_told);
     }
 }
 
@@ -107,7 +108,7 @@ impl Recovery<'_> {
     /// Feeds what is bound before `own_start`, from where `plan` says.
     pub(super) fn run(&mut self, plan: &Plan, own_start: u64) -> Result<Bound, EngineError> {
         let first = match &self.resumed {
-            Some(manifest) => manifest.bindings_offset,
+            Some(manifest) => manifest.cut.bindings_offset,
             None => self.bindings.starts().first().copied().unwrap_or(0),
         };
         let mut bound = Bound {
@@ -333,5 +334,50 @@ impl Recovery<'_> {
             progress.told = Instant::now();
             tracing::info!(replayed, total, percent = replayed * 100 / total.max(1), "replaying the log");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Logs;
+    use crate::engine::bindings::{Entry, Incarnation};
+    use crate::engine::snapshots::{Cut, OfLife, Position};
+    use crate::log::embedded::{Embedded, EmbeddedConfig};
+
+    #[test]
+    fn a_life_that_goes_on_from_a_snapshot_knows_what_was_known_at_its_cut() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = |topic: &str, partitions| -> Arc<dyn Log> {
+            let config = EmbeddedConfig { partitions, ..EmbeddedConfig::new(folder.path().join(topic), topic) };
+            Arc::new(Embedded::open(config, &mut |_, _| {}).expect("opens").0)
+        };
+        let logs = Logs { events: vec![log("a", 2)], control: log("b", 1), bindings: log("c", 1) };
+        let sources = Sources::new(&logs, &["a", "b"].map(str::to_owned)).expect("fit");
+        let mut standing = Silence::default();
+        let behind = Binding { behind: 5, ..Binding::default() };
+        assert!(standing.binding(&behind));
+        // Of control nothing is said: that partition is new since.
+        let position = |partition, hash| Position { topic: 0, partition, next_offset: 9, hash };
+        let positions = vec![position(0, Some(11)), position(1, None)];
+        let cut = Cut { tick: 700, positions, silence: standing, silence_told: true, ..Cut::default() };
+        let life = OfLife { incarnation: 7, ..OfLife::default() };
+        let mut bound = Bound {
+            last_tick: 0,
+            last_fed: 0,
+            offsets: vec![9, 9, 0],
+            hashes: vec![None; 3],
+            counting: Counting::default(),
+            silence: Silence::default(),
+            told: false,
+        };
+        bound.go_on_from(&Manifest { life, cut, ..Manifest::default() }, &sources);
+        assert_eq!((bound.last_tick, bound.last_fed), (700, 700));
+        assert_eq!(bound.hashes, [Some(11), None, Some(0)]);
+        assert!(bound.told && bound.silence.standing());
+        let mut counts = |incarnation: Incarnation| {
+            bound.counting.counts(&Entry { incarnation, body: Body::Binding(Binding::default()) })
+        };
+        assert_eq!([counts(9), counts(7)], [false, true], "what another wrote late does not count");
     }
 }

@@ -23,10 +23,11 @@ use super::clock::Minter;
 use super::control::Control;
 use super::ledger::{Closed, Ledger, to_f64};
 use super::recovery::Bound;
-use super::snapshots::maker::{Cut, Maker};
+use super::snapshots::maker::Maker;
+use super::snapshots::{Cut, Position as At};
 use super::sources::{SourceReader, Sources};
 use super::workers::{Lanes, Work};
-use super::{EngineConfig, EngineError, snapshots};
+use super::{EngineConfig, EngineError};
 use crate::log::{AppendError, Commit, Log, NewRecord, Position, Record};
 use crate::questions::Questions;
 use crate::status::{Phase, Status};
@@ -310,13 +311,12 @@ impl Sequencer {
         let Some((maker, bindings_offset)) = self.maker.as_ref().zip(live.bindings_offset) else { return Ok(()) };
         let Some(tick) = maker.due(live.bound.last_tick, next) else { return Ok(()) };
         let Bound { offsets, hashes, silence, told, .. } = &live.bound;
-        let positions =
-            offsets.iter().zip(hashes).enumerate().map(|(source, (next_offset, hash))| snapshots::Position {
-                topic: self.sources.topic(source).number,
-                partition: self.sources.partition(source),
-                next_offset: *next_offset,
-                hash: *hash,
-            });
+        let positions = offsets.iter().zip(hashes).enumerate().map(|(source, (next_offset, hash))| At {
+            topic: self.sources.topic(source).number,
+            partition: self.sources.partition(source),
+            next_offset: *next_offset,
+            hash: *hash,
+        });
         maker.begin(Cut {
             tick,
             positions: positions.collect(),

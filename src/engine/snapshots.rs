@@ -16,10 +16,11 @@ pub mod blocks;
 pub(super) mod choice;
 pub(super) mod maker;
 pub mod manifest;
+pub(super) mod rows;
+mod taking;
 
-use super::bindings::Silence;
 use blocks::{BlockReader, BlockWriter};
-pub use manifest::{FileEntry, Manifest, Position, ViewEntry};
+pub use manifest::{Cut, FileEntry, Manifest, OfLife, Position, ViewEntry};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -306,11 +307,12 @@ mod tests {
         let mut file = draft.file("states-0").expect("is made");
         file.block("Machine", &[7; 3_000]).expect("is written");
         let files = vec![file.finish().expect("is durable")];
-        draft.finish(&Manifest { tick, files, ..Manifest::default() }).expect("exists");
+        let cut = Cut { tick, ..Cut::default() };
+        draft.finish(&Manifest { cut, files, ..Manifest::default() }).expect("exists");
     }
 
     fn ticks(store: &Store) -> Vec<u64> {
-        store.all().expect("is read").into_iter().map(|found| found.expect("is whole").manifest.tick).collect()
+        store.all().expect("is read").into_iter().map(|found| found.expect("is whole").manifest.cut.tick).collect()
     }
 
     #[test]
@@ -323,7 +325,7 @@ mod tests {
         let unfinished = store.begin(600).expect("begins").draft;
         assert_eq!(store.prune().expect("prunes"), 4);
         assert_eq!(ticks(&store), [500, 400, 300, 200], "200 is the first that is 250 older");
-        assert_eq!(store.oldest().expect("is read").expect("there is one").manifest.tick, 200);
+        assert_eq!(store.oldest().expect("is read").expect("there is one").manifest.cut.tick, 200);
         assert!(unfinished.exists());
         let store = Store::open(folder.path(), Rule { keep: 2, span_ms: 0 }).expect("opens");
         assert!(!unfinished.exists());

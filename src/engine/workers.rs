@@ -12,14 +12,13 @@
 //! Decoding is most of a record's cost, hence it runs here, on all workers at once, while its batch is still open.
 
 use super::control::Control;
-use super::error::TakeError;
 use super::feed::Open;
 use super::snapshots::Snapshot;
-use super::snapshots::maker::{Maker, pause, states_file};
+use super::snapshots::maker::{Maker, pause};
 use super::{EngineError, feed};
 use crate::log::Record;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,10 +28,7 @@ use timely::{WorkerConfig, communication::WorkerGuards};
 use weir_dataflows::Config;
 use weir_dataflows::dry_run::Question;
 use weir_dataflows::graph::{Inputs, build_from};
-use weir_dataflows::keyed::States;
-use weir_dataflows::output::{Cut, Released};
-use weir_schemas::update::Digest;
-use weir_schemas::view::{VIEWS, View};
+use weir_dataflows::output::Released;
 
 /// Items of work that may wait for a worker.
 const WORK_MAX: usize = 64;
@@ -146,84 +142,20 @@ pub(super) fn start(count: usize, setup: Setup) -> Result<(WorkerGuards<()>, Lan
         };
         let work = take(&receivers);
         let released = released.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| index == 0);
-        let own =
-            Own { control: &control, resumed: resumed.as_deref(), maker: maker.as_deref(), writing: Cell::new(false) };
-        run(worker, &work, &own, &dataflow, feed.clone(), released);
+        let snapshots = (resumed.as_deref(), maker.clone());
+        run(worker, (&work, &control), &dataflow, (feed.clone(), released), snapshots);
     });
     Ok((guards.map_err(|reason| EngineError::Workers { reason })?, lanes))
 }
 
-/// What of the setup a worker uses for itself.
-struct Own<'a> {
-    control: &'a Control,
-    resumed: Option<&'a Snapshot>,
-    maker: Option<&'a Maker>,
-    /// Whether a part of a snapshot is still to be written.
-    writing: Cell<bool>,
-}
-
-impl Own<'_> {
-    /// Hands in the worker's state as of `tick`, as soon as all workers have passed it; until then it works on.
-    fn write_down(&self, worker: &mut Worker, states: &States, tick: u64) {
-        let Some(maker) = self.maker else { return };
-        while states.passed() <= tick {
-            if self.control.stopping() {
-                return;
-            }
-            worker.step_or_park(Some(PASSING));
-        }
-        let (index, since) = (worker.index(), Instant::now());
-        states.freeze(|machine, part| maker.part(index, machine, part));
-        pause("states", since);
-        self.writing.set(true);
-    }
-
-    /// Goes on writing, if something is to be written and whoever takes it has room; whether it did.
-    fn write_on(&self, index: usize, states: &States) -> bool {
-        let Some(maker) = self.maker.filter(|maker| self.writing.get() && maker.room()) else { return false };
-        if states.write_on(|machine, part| maker.part(index, machine, part)) {
-            self.writing.set(false);
-            maker.done();
-        }
-        true
-    }
-}
-
-/// Where a dataflow begins that goes on from a snapshot.
-fn cut(snapshot: &Snapshot) -> Cut {
-    let digest = |view: &View| {
-        let entry = snapshot.manifest.views.iter().find(|entry| entry.name == view.name);
-        Digest(entry.map_or(0, |entry| entry.digest))
-    };
-    Cut { tick: snapshot.manifest.tick, digests: VIEWS.iter().map(|view| digest(view)).collect() }
-}
-
-/// Takes up what of a snapshot belongs to worker `index` of `peers`.
-fn take_up(states: &States, snapshot: &Snapshot, (index, peers): (usize, usize)) -> Result<(), TakeError> {
-    let written = snapshot.manifest.workers;
-    // As many as wrote it: each has what it wrote.
-    let files = if written == peers { index..index + 1 } else { 0..written };
-    let mut part = Vec::new();
-    for of in files {
-        let mut file = snapshot.file(&states_file(of))?;
-        while let Some(machine) = file.next(&mut part)? {
-            states.take(&machine, &part, of)?;
-        }
-    }
-    states.go_on();
-    Ok(())
-}
-
-/// A worker's life.
+/// A worker's life. `snapshots`: the one that it goes on from, and who makes others.
 fn run(
     worker: &mut Worker,
-    work: &Receiver<Work>,
-    own: &Own<'_>,
+    (work, control): (&Receiver<Work>, &Control),
     dataflow: &Config,
-    feed: feed::Feed,
-    released: Option<Sender<Released>>,
+    (feed, released): (feed::Feed, Option<Sender<Released>>),
+    (resumed, maker): (Option<&Snapshot>, Option<Arc<Maker>>),
 ) {
-    let control = own.control;
     // The way out is taken back at the end, whatever of the dataflow is still alive then.
     let way_out = Rc::new(RefCell::new(released));
     let sink = Rc::clone(&way_out);
@@ -233,25 +165,25 @@ fn run(
             let _ended = released.send(frame);
         }
     });
-    let inputs = build_from(worker, dataflow, own.resumed.map(cut), sink);
-    if let Some(snapshot) = own.resumed
-        && let Err(source) = take_up(&inputs.states, snapshot, (worker.index(), worker.peers()))
+    let inputs = build_from(worker, dataflow, resumed.map(Snapshot::cut), sink);
+    if let Some(snapshot) = resumed
+        && let Err(source) = snapshot.take_up(&inputs.states, (worker.index(), worker.peers()))
     {
         snapshot.put_aside();
         control.fail(EngineError::Snapshot { folder: snapshot.folder().to_owned(), source });
         return;
     }
-    let mut worker_state = State { inputs, open: Open::default(), feed, first: worker.index() == 0 };
+    let first = worker.index() == 0;
+    let mut worker_state = State { inputs, open: Open::default(), feed, first, maker, writing: false };
     while !control.stopping() {
         match work.try_recv() {
-            Ok(Work::Snapshot(tick)) => own.write_down(worker, &worker_state.inputs.states, tick),
             Ok(work) => {
-                worker_state.take(work);
+                worker_state.take(work, worker, control);
                 worker.step();
-                own.write_on(worker.index(), &worker_state.inputs.states);
+                worker_state.write_on(worker.index());
             }
-            Err(TryRecvError::Empty) if own.writing.get() => {
-                let wrote = own.write_on(worker.index(), &worker_state.inputs.states);
+            Err(TryRecvError::Empty) if worker_state.writing => {
+                let wrote = worker_state.write_on(worker.index());
                 worker.step_or_park(Some(if wrote { Duration::ZERO } else { PASSING }));
             }
             Err(TryRecvError::Empty) => {
@@ -273,10 +205,14 @@ struct State {
     feed: feed::Feed,
     /// Whether it is the worker that feeds what is fed once.
     first: bool,
+    /// Makes snapshots.
+    maker: Option<Arc<Maker>>,
+    /// Whether a part of one is still to be written.
+    writing: bool,
 }
 
 impl State {
-    fn take(&mut self, work: Work) {
+    fn take(&mut self, work: Work, worker: &mut Worker, control: &Control) {
         match work {
             Work::Records { topic, records } => self.feed.take(topic, &records, &mut self.open),
             Work::Close { tick, standing, live } => {
@@ -304,7 +240,32 @@ impl State {
                 }
                 self.inputs.commits.advance_to(last + 1);
             }
-            Work::Snapshot(_) => unreachable!("its worker writes it down"),
+            Work::Snapshot(tick) => self.freeze(tick, worker, control),
         }
+    }
+
+    /// Hands in the first of the worker's state as of `tick`, as soon as all workers have passed that; until then it works on.
+    fn freeze(&mut self, tick: u64, worker: &mut Worker, control: &Control) {
+        let Some(maker) = &self.maker else { return };
+        while self.inputs.states.passed() <= tick {
+            if control.stopping() {
+                return;
+            }
+            worker.step_or_park(Some(PASSING));
+        }
+        let since = Instant::now();
+        self.inputs.states.freeze(|machine, part| maker.part(worker.index(), machine, part));
+        pause("states", since);
+        self.writing = true;
+    }
+
+    /// Goes on with it, if there is more and whoever writes it has room; whether it did.
+    fn write_on(&mut self, index: usize) -> bool {
+        let Some(maker) = self.maker.as_ref().filter(|maker| self.writing && maker.room()) else { return false };
+        if self.inputs.states.write_on(|machine, part| maker.part(index, machine, part)) {
+            self.writing = false;
+            maker.done();
+        }
+        true
     }
 }

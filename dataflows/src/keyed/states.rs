@@ -2,9 +2,8 @@
 //!
 //! Contract: [`States::freeze`] is called when every worker has passed a time and none has been fed anything after it: then what
 //! every machine holds is its state as of that time, and that is what is handed out, by it and by [`States::write_on`], whatever
-//! the machines do meanwhile. [`States::take`] takes such parts up, of all workers that wrote, before
-//! the dataflow is first stepped; [`States::go_on`] follows the last one. From then on every machine emits at each later time what
-//! the one that was written would have: that is tested for every machine, and for the whole.
+//! the machines do meanwhile. [`States::take`] takes such parts up, of all workers that wrote, before the dataflow is first stepped;
+//! [`States::go_on`] follows the last one. From then on all machines together emit at each later time what those that were written would have.
 //!
 //! A part is a sequence of entries of one machine, each in the encoding of `postcard`. Where an entry belongs depends on how many
 //! workers there are now ([`Home`]).
@@ -170,8 +169,7 @@ impl States {
     }
 
     /// The time that machines are restored to, if they are.
-    #[must_use]
-    pub fn restores(&self) -> Option<u64> {
+    pub(super) fn restores(&self) -> Option<u64> {
         self.0.restores
     }
 
@@ -238,25 +236,25 @@ impl States {
     }
 }
 
+impl<M: Machine> Running<M> {
+    /// Hands out what `write` writes and fills a part, or ends the last one; whether that was all.
+    fn portion(&mut self, write: fn(&mut M, &mut Parts) -> bool, part: &mut dyn FnMut(Vec<u8>)) -> bool {
+        let all = write(&mut self.machine, &mut self.parts);
+        if all {
+            self.parts.end();
+        }
+        self.parts.hand(part);
+        all
+    }
+}
+
 impl<M: Machine> Kept for RefCell<Running<M>> {
     fn freeze(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool {
-        let Running { machine, parts, .. } = &mut *self.borrow_mut();
-        let all = machine.freeze(parts);
-        if all {
-            parts.end();
-        }
-        parts.hand(part);
-        all
+        self.borrow_mut().portion(M::freeze, part)
     }
 
     fn write_on(&self, part: &mut dyn FnMut(Vec<u8>)) -> bool {
-        let Running { machine, parts, .. } = &mut *self.borrow_mut();
-        let all = machine.write_on(parts);
-        if all {
-            parts.end();
-        }
-        parts.hand(part);
-        all
+        self.borrow_mut().portion(M::write_on, part)
     }
 
     fn take(&self, mut part: &[u8], of: usize, here: Here) -> Result<(), postcard::Error> {

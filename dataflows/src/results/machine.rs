@@ -1,22 +1,21 @@
 //! The state machine of the results: all tests of a worker, by run.
 
-use super::attempts::{SAID_MAX, SaidTooOften, Standing, Test, WithdrawnEvents};
+use super::attempts::{SAID_MAX, SaidTooOften, Test, WithdrawnEvents};
+use super::shown::{Shown, tell, tell_facts};
+use super::snapshot::{Entry, EntryRef, Snapshot, Turn};
 use super::{Change, ResultInput, ResultOutput, route, tested};
 use crate::budget::{Full, Grown, Kind, Untold};
 use crate::control::{Incidents, Rule};
-use crate::facts::{AttemptFact, Failure, Phase, RowChange, Running};
+use crate::facts::{AttemptFact, Failure, Phase};
 use crate::fingerprint;
-use crate::fingerprint::rules::{MaskEntries, Masks};
+use crate::fingerprint::rules::Masks;
 use crate::input::{ErrorText, Event, Position, Refusal, Text, Withdraws};
 use crate::keyed::{Home, Machine, Parts, Step, reuse};
 use crate::map::Map;
-use crate::views::{missing, test_results};
-use serde::{Deserialize, Serialize};
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_schemas::id::Id;
-use weir_schemas::row::{Row, RowWriter};
+use weir_schemas::row::RowWriter;
 use weir_schemas::update::Cause;
 
 /// The tests of one run on this worker.
@@ -56,30 +55,6 @@ struct Slot {
     written: u32,
 }
 
-/// What is being written of the state as it was at a cut: tests are written when their turn comes, or when they are first touched.
-#[derive(Default)]
-struct Snapshot {
-    /// Counts them; a test with this number is in it already, or came after the cut.
-    number: u32,
-    /// Whether one is being written.
-    open: bool,
-    /// The runs whose turn is to come, and the tests of the one whose turn it is.
-    runs: Vec<Id>,
-    tests: Vec<(Id, Id)>,
-    /// Those whose turn came early, as they were.
-    early: Vec<Entry>,
-}
-
-impl Snapshot {
-    /// A test is about to change.
-    fn keep(&mut self, (run, id): (Id, Id), slot: &mut Slot) {
-        if self.open && slot.written != self.number {
-            slot.written = self.number;
-            self.early.push(Entry::Test { run, id, test: Box::new(slot.test.clone()) });
-        }
-    }
-}
-
 /// All results of a worker.
 #[derive(Default)]
 pub(super) struct Results {
@@ -106,31 +81,6 @@ struct Touched {
     withdrawn: bool,
 }
 
-/// What is shown of a test.
-#[derive(Default)]
-struct Shown {
-    standing: Option<Standing>,
-    row: Option<Row>,
-    missing: Option<Row>,
-}
-
-impl Shown {
-    fn of(test: &Test, ended_at: Option<u64>, writer: &mut RowWriter) -> Shown {
-        let Some(standing) = test.standing() else { return Shown::default() };
-        Shown {
-            standing: Some(standing),
-            row: Some(test_results::row(writer, test, &standing)),
-            missing: ended_at
-                .filter(|_| standing.outcome.is_none())
-                .map(|ended_at| missing::not_finished(writer, &test.names, ended_at, test.origin.worker.as_deref())),
-        }
-    }
-
-    fn running(&self, ended: bool) -> bool {
-        !ended && self.standing.is_some_and(|standing| standing.running)
-    }
-}
-
 impl Slot {
     /// One that no snapshot before this one has.
     fn new(test: Test, written: u32) -> Box<Slot> {
@@ -146,7 +96,7 @@ impl Slot {
         (touched, snapshot): (&'a mut Vec<Touched>, &mut Snapshot),
     ) -> (&'a mut Test, &'a mut Touched) {
         if self.touched == 0 {
-            snapshot.keep((run, id), self);
+            snapshot.keep((run, id), &self.test, &mut self.written);
             let before = Shown::of(&self.test, ended_at, writer);
             touched.push(Touched { run, id, before, facts: self.test.facts().collect(), withdrawn: false });
             self.touched = u32::try_from(touched.len()).expect("a tick touches fewer than 2³² tests");
@@ -165,7 +115,7 @@ impl Results {
         }
         let slot = tests.tests.get_or_insert_with(id, || {
             self.grown.of(&mut tests.untold, &event.names, now).came += 1;
-            Slot::new(Test::new(event), self.snapshot.number)
+            Slot::new(Test::new(event), self.snapshot.number())
         });
         let (test, touched) =
             slot.touch((run, id), tests.ended_at, &mut self.writer, (&mut self.touched, &mut self.snapshot));
@@ -274,9 +224,11 @@ impl Results {
         let tests = self.runs.get_or_insert_with(run, RunTests::default);
         let was_ended_at = tests.ended_at;
         if phase == Phase::Evicted {
-            if self.snapshot.open {
+            if self.snapshot.open() {
                 for id in tests.tests.sorted_keys() {
-                    tests.tests.get_mut(&id).into_iter().for_each(|slot| self.snapshot.keep((run, id), slot));
+                    if let Some(Slot { test, written, .. }) = tests.tests.get_mut(&id).map(Box::as_mut) {
+                        self.snapshot.keep((run, id), test, written);
+                    }
                 }
             }
             for (_, slot) in tests.tests.sorted() {
@@ -299,57 +251,6 @@ impl Results {
                 tell(test, before, after, Cause::Changed, (was_ended_at.is_some(), ended_at.is_some()), step);
             }
         }
-    }
-}
-
-/// Emits what changed of a test's facts: both in order of their attempts, at most one of each.
-fn tell_facts(before: Vec<AttemptFact>, after: impl Iterator<Item = AttemptFact>, step: &mut Step<'_, ResultOutput>) {
-    let (mut before, mut after) = (before.into_iter().peekable(), after.peekable());
-    loop {
-        let order = match (before.peek(), after.peek()) {
-            (Some(was), Some(is)) => was.attempt.cmp(&is.attempt),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return,
-        };
-        let was = if order.is_le() { before.next() } else { None };
-        let is = if order.is_ge() { after.next() } else { None };
-        if was != is {
-            was.into_iter().for_each(|fact| step.emit(ResultOutput::Fact(fact), -1));
-            is.into_iter().for_each(|fact| step.emit(ResultOutput::Fact(fact), 1));
-        }
-    }
-}
-
-/// Emits what changed of what is shown of a test. `ended`: whether its run had ended, and has.
-fn tell(
-    test: &Test,
-    before: Shown,
-    after: Shown,
-    cause: Cause,
-    ended: (bool, bool),
-    step: &mut Step<'_, ResultOutput>,
-) {
-    let (was, is) = (before.running(ended.0), after.running(ended.1));
-    rows(before.row, after.row, cause, |row, diff| step.emit(ResultOutput::Row(row), diff));
-    rows(before.missing, after.missing, cause, |row, diff| step.emit(ResultOutput::Missing(row), diff));
-    if was != is {
-        let names = &test.names;
-        let (project, suite_name) = (Arc::clone(&names.project), Arc::clone(&names.suite));
-        let running = Running { project, suite: names.suite_id, suite_name };
-        step.emit(ResultOutput::Running(running), i64::from(is) - i64::from(was));
-    }
-}
-
-fn rows(before: Option<Row>, after: Option<Row>, cause: Cause, mut emit: impl FnMut(RowChange, i64)) {
-    if before == after {
-        return;
-    }
-    if let Some(row) = before {
-        emit(RowChange { row, cause }, -1);
-    }
-    if let Some(row) = after {
-        emit(RowChange { row, cause }, 1);
     }
 }
 
@@ -430,28 +331,23 @@ impl Machine for Results {
             parts.entry(&EntryRef::Run { run: *run, withdrawn, ended_at: *ended_at });
             untold.iter().for_each(|untold| parts.entry(&EntryRef::Untold(*run, untold)));
         }
-        let Snapshot { number, open, runs, .. } = &mut self.snapshot;
-        (*number, *open, *runs) = (number.wrapping_add(1), true, self.runs.sorted_keys());
-        runs.is_empty()
+        self.snapshot.begin(self.runs.sorted_keys());
+        false
     }
 
     fn write_on(&mut self, parts: &mut Parts) -> bool {
-        let Snapshot { number, open, runs, tests, early } = &mut self.snapshot;
-        early.drain(..).for_each(|entry| parts.entry(&entry));
         while !parts.enough() {
-            let Some((run, id)) = tests.pop() else {
-                let Some(run) = runs.pop() else {
-                    *open = false;
-                    return true;
-                };
-                let of_run = self.runs.get(&run).map(|of_run| of_run.tests.sorted_keys()).unwrap_or_default();
-                tests.extend(of_run.into_iter().rev().map(|id| (run, id)));
-                continue;
-            };
-            let slot = self.runs.get_mut(&run).and_then(|of_run| of_run.tests.get_mut(&id));
-            if let Some(slot) = slot.filter(|slot| slot.written != *number) {
-                slot.written = *number;
-                parts.entry(&EntryRef::Test { run, id, test: &slot.test });
+            match self.snapshot.next(|run| self.runs.get(&run).map(|of_run| of_run.tests.sorted_keys())) {
+                None => return true,
+                Some(Turn::Early(entry)) => parts.entry(&entry),
+                Some(Turn::Test(run, id)) => {
+                    let slot = self.runs.get_mut(&run).and_then(|of_run| of_run.tests.get_mut(&id));
+                    if let Some(Slot { test, written, .. }) = slot.map(Box::as_mut)
+                        && self.snapshot.takes(written)
+                    {
+                        parts.entry(&EntryRef::Test { run, id, test });
+                    }
+                }
             }
         }
         false
@@ -503,37 +399,6 @@ impl Machine for Results {
         }
         wakes
     }
-}
-
-/// The state of results in a snapshot. Incidents, masks, who is full and a run's own entry are on every worker.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Entry {
-    Incidents(Incidents),
-    Masks(MaskEntries),
-    Full(Full),
-    Untold(Id, Box<Untold>),
-    Run { run: Id, withdrawn: BTreeSet<Id>, ended_at: Option<u64> },
-    Test { run: Id, id: Id, test: Box<Test> },
-}
-
-/// The same, of what is still where it is: written as the one is read. In the same order.
-#[derive(Serialize)]
-enum EntryRef<'a> {
-    Incidents(&'a Incidents),
-    #[expect(dead_code, reason = "it is made anew, and written as an `Entry`")]
-    Masks(MaskEntries),
-    Full(&'a Full),
-    Untold(Id, &'a Untold),
-    Run {
-        run: Id,
-        withdrawn: &'a WithdrawnEvents,
-        ended_at: Option<u64>,
-    },
-    Test {
-        run: Id,
-        id: Id,
-        test: &'a Test,
-    },
 }
 
 #[cfg(test)]

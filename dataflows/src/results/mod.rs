@@ -16,6 +16,8 @@
 
 pub mod attempts;
 mod machine;
+mod shown;
+mod snapshot;
 mod tested;
 
 use crate::budget::{self, Held, Kind, Order, Room};

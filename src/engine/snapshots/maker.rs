@@ -12,8 +12,10 @@
 //! # Failure
 //! What cannot be written is given up, removed and said; workers and output go on as if it had been.
 
-use super::{BlockWriter, Draft, Manifest, Position, Silence, Snapshot, SnapshotError, Store, ViewEntry};
-use crate::engine::bindings::Incarnation;
+use super::rows::{ROWS_FILE, Rows};
+use super::taking::states_file;
+use super::{BlockWriter, Cut, Draft, Manifest, OfLife, SnapshotError, Store, ViewEntry};
+use crate::engine::Snapshots;
 use crate::engine::control::Control;
 use crate::engine::ledger::to_f64;
 use crate::status::Status;
@@ -21,9 +23,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use weir_schemas::row::Row;
-use weir_schemas::update::Digest;
-use weir_schemas::view::VIEWS;
 
 /// How often it looks whether the engine is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,34 +30,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const PARTS_MAX: usize = 1_024;
 /// Nothing more is handed in between steps while so many wait.
 const PARTS_ENOUGH: usize = 8;
-/// So long a block of rows becomes, about.
-const BLOCK_BYTES: usize = 1 << 20;
-
-/// The file of a worker's states.
-pub(in crate::engine) fn states_file(worker: usize) -> String {
-    format!("states-{worker}")
-}
-
-/// The file of all rows.
-pub(in crate::engine) const ROWS_FILE: &str = "rows";
-
-/// Where everything is bound at a cut.
-pub(in crate::engine) struct Cut {
-    /// All ticks up to here are in it, and no later one.
-    pub(in crate::engine) tick: u64,
-    pub(in crate::engine) positions: Vec<Position>,
-    /// The first offset of the bindings log that is not in it.
-    pub(in crate::engine) bindings_offset: u64,
-    pub(in crate::engine) silence: Silence,
-    pub(in crate::engine) silence_told: bool,
-}
-
-/// The rows of every view at a cut, and their digests, both in the order of `VIEWS`.
-pub(in crate::engine) struct Rows {
-    pub(in crate::engine) rows: Vec<Vec<Row>>,
-    pub(in crate::engine) digests: Vec<u128>,
-}
-
 /// What the writer is handed.
 enum Piece {
     Begin(Cut),
@@ -84,25 +55,18 @@ pub(in crate::engine) struct Maker {
     awaited: AtomicU64,
 }
 
-/// What is the same of all snapshots of a life.
-pub(in crate::engine) struct Common {
-    pub(in crate::engine) store: Store,
-    pub(in crate::engine) epoch: String,
-    pub(in crate::engine) basis: u128,
-    pub(in crate::engine) incarnation: Incarnation,
-    pub(in crate::engine) past: Option<(u64, Vec<u64>)>,
-    pub(in crate::engine) workers: usize,
-    pub(in crate::engine) status: Status,
-}
-
 impl Maker {
-    /// One that makes a snapshot at multiples of `every_ms`; what it is handed, [`Writer::run`] writes.
-    pub(in crate::engine) fn new(every_ms: u64, common: Common) -> (Arc<Maker>, Writer) {
+    /// One that makes a snapshot at multiples of `every_ms`; what it is handed, [`Writer::run`] writes to `store`, as of `life`.
+    pub(in crate::engine) fn new(
+        Snapshots { store, every_ms }: Snapshots,
+        life: OfLife,
+        status: Status,
+    ) -> (Arc<Maker>, Writer) {
         let ((pieces, handed), (rows, handed_rows)) = (bounded(PARTS_MAX), bounded(1));
         let (busy, awaited) = (AtomicBool::new(false), AtomicU64::new(0));
         let every_ms = every_ms.next_multiple_of(1_000).max(1_000);
         let maker = Arc::new(Maker { every_ms, pieces, rows, busy, awaited });
-        (Arc::clone(&maker), Writer { handed, handed_rows, maker, common })
+        (Arc::clone(&maker), Writer { handed, handed_rows, maker, to: To { store, life, status } })
     }
 
     /// The cut that is due between the last closed tick and the next one.
@@ -158,7 +122,14 @@ pub(in crate::engine) struct Writer {
     handed: Receiver<Piece>,
     handed_rows: Receiver<Rows>,
     maker: Arc<Maker>,
-    common: Common,
+    to: To,
+}
+
+/// Where snapshots are written to, and what all of them have in common.
+struct To {
+    store: Store,
+    life: OfLife,
+    status: Status,
 }
 
 /// One that is being written.
@@ -181,19 +152,19 @@ impl Writer {
     /// Writes until the engine ends.
     pub(in crate::engine) fn run(self, control: &Control) {
         let _guard = control.guard("engine-snapshots");
-        let Writer { handed, handed_rows, maker, common } = self;
+        let Writer { handed, handed_rows, maker, to } = self;
         let mut open: Option<Open> = None;
         while !control.stopping() {
             select! {
                 recv(handed) -> piece => match (piece, &mut open) {
-                    (Ok(Piece::Begin(cut)), open) => *open = Some(common.begin(cut)),
+                    (Ok(Piece::Begin(cut)), open) => *open = Some(to.begin(cut)),
                     (Ok(piece), Some(open)) => open.take(piece),
                     _ => {}
                 },
                 recv(handed_rows) -> rows => {
                     // The cut was told before its rows, by the other way.
                     if open.is_none() && let Ok(Piece::Begin(cut)) = handed.try_recv() {
-                        open = Some(common.begin(cut));
+                        open = Some(to.begin(cut));
                     }
                     open.iter_mut().zip(rows).for_each(|(open, rows)| open.take_rows(rows));
                 }
@@ -203,7 +174,7 @@ impl Writer {
             if current.waited_for == 0
                 && let Some(whole) = open.take()
             {
-                common.finish(whole);
+                to.finish(whole);
                 maker.busy.store(false, Ordering::Release);
             }
         }
@@ -231,7 +202,7 @@ impl Open {
     fn take_rows(&mut self, rows: Rows) {
         self.waited_for -= 1;
         let Some(files) = &mut self.files else { return };
-        match write_rows(&mut files.rows, rows) {
+        match rows.write(&mut files.rows) {
             Ok(views) => self.rows = Some(views),
             Err(error) => self.give_up(&error),
         }
@@ -243,16 +214,17 @@ impl Open {
     }
 }
 
-impl Common {
+impl To {
     fn begin(&self, cut: Cut) -> Open {
         let files = || -> Result<Files, SnapshotError> {
             let draft = self.store.begin(cut.tick)?;
-            let states = (0..self.workers).map(|worker| draft.file(&states_file(worker))).collect::<Result<_, _>>()?;
+            let states =
+                (0..self.life.workers).map(|worker| draft.file(&states_file(worker))).collect::<Result<_, _>>()?;
             let rows = draft.file(ROWS_FILE)?;
             Ok(Files { draft, states, rows })
         };
         let files = files().map_err(|error| fail(cut.tick, &error)).ok();
-        Open { cut, since: Instant::now(), files, waited_for: self.workers + 1, rows: None }
+        Open { cut, since: Instant::now(), files, waited_for: self.life.workers + 1, rows: None }
     }
 
     fn finish(&self, open: Open) {
@@ -263,21 +235,7 @@ impl Common {
             let files =
                 states.into_iter().chain([rows_file]).map(BlockWriter::finish).collect::<Result<Vec<_>, _>>()?;
             let bytes = files.iter().map(|file| file.bytes).sum();
-            let manifest = Manifest {
-                tick,
-                epoch: self.epoch.clone(),
-                basis: self.basis,
-                incarnation: self.incarnation,
-                bindings_offset: cut.bindings_offset,
-                positions: cut.positions,
-                silence: cut.silence,
-                silence_told: cut.silence_told,
-                past: self.past.clone(),
-                workers: self.workers,
-                views,
-                files,
-                ..Manifest::default()
-            };
+            let manifest = Manifest { life: self.life.clone(), cut, views, files, ..Manifest::default() };
             draft.finish(&manifest)?;
             Ok(bytes)
         };
@@ -311,53 +269,70 @@ fn fail(tick: u64, error: &SnapshotError) {
     tracing::warn!(tick, error, "no snapshot could be written; the next one is tried in its turn");
 }
 
-/// Writes the rows of every view, one block after the other.
-fn write_rows(file: &mut BlockWriter, Rows { rows, digests }: Rows) -> Result<Vec<ViewEntry>, SnapshotError> {
-    let (mut views, mut block) = (Vec::with_capacity(VIEWS.len()), Vec::new());
-    for ((view, rows), digest) in VIEWS.iter().zip(rows).zip(digests) {
-        for (count, row) in (1..).zip(&rows) {
-            let bytes = row.as_bytes();
-            block.extend(u32::try_from(bytes.len()).expect("a row is shorter than 4 GiB").to_le_bytes());
-            block.extend(bytes);
-            if block.len() >= BLOCK_BYTES || count == rows.len() {
-                file.block(view.name, &block)?;
-                block.clear();
-            }
-        }
-        views.push(ViewEntry { name: view.name.to_owned(), digest, rows: rows.len() as u64 });
-    }
-    Ok(views)
-}
+#[cfg(test)]
+mod tests {
+    use super::super::Rule;
+    use super::*;
+    use crate::shutdown::Shutdown;
+    use std::path::Path;
+    use weir_schemas::view::VIEWS;
 
-/// The rows of every view, in the order of `VIEWS`, if they are those whose digests the manifest has.
-pub(in crate::engine) fn read_rows(snapshot: &Snapshot) -> Result<Rows, SnapshotError> {
-    let path = snapshot.folder().join(ROWS_FILE);
-    let damaged = |problem: String| SnapshotError::damaged(&path, problem);
-    let (mut file, mut block) = (snapshot.file(ROWS_FILE)?, Vec::new());
-    let mut rows: Vec<Vec<Row>> = VIEWS.iter().map(|_| Vec::new()).collect();
-    while let Some(name) = file.next(&mut block)? {
-        let view = VIEWS
-            .iter()
-            .position(|view| view.name == name)
-            .ok_or_else(|| damaged(format!("there is no view {name}")))?;
-        let mut rest = &block[..];
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let row = after.split_at_checked(u32::from_le_bytes(*length) as usize);
-            let (row, after) = row.ok_or_else(|| damaged("it ends within a row".to_owned()))?;
-            let row = Row::from_bytes(row, VIEWS[view].columns.len());
-            rows[view].push(row.map_err(|_| damaged(format!("a row of {name} is malformed")))?);
-            rest = after;
+    fn new(folder: &Path) -> (Arc<Maker>, Writer) {
+        let store = Store::open(folder, Rule { keep: 2, span_ms: 0 }).expect("opens");
+        let life = OfLife { workers: 1, ..OfLife::default() };
+        Maker::new(Snapshots { store, every_ms: 1_000 }, life, Status::default())
+    }
+
+    fn cut(tick: u64) -> Cut {
+        Cut { tick, ..Cut::default() }
+    }
+
+    fn rows() -> Rows {
+        Rows { rows: VIEWS.iter().map(|_| Vec::new()).collect(), digests: VIEWS.iter().map(|_| 0).collect() }
+    }
+
+    #[test]
+    fn a_cut_lies_between_two_ticks_and_its_rows_are_taken_when_all_up_to_it_is_released() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (maker, _writer) = new(folder.path());
+        let between = [(0, 5_010), (4_980, 4_990), (4_990, 5_000), (4_990, 5_010), (5_000, 5_010), (5_010, 5_020)];
+        let due = between.map(|(last, next)| maker.due(last, next));
+        assert_eq!(due, [None, None, None, Some(5_000), Some(5_000), None]);
+        maker.begin(cut(5_000));
+        assert_eq!(maker.due(5_990, 6_010), None, "one at a time");
+        let taken = [4_990, 5_000, 5_010, 5_020].map(|upper| {
+            let mut asked = false;
+            maker.rows(upper, || {
+                asked = true;
+                rows()
+            });
+            asked
+        });
+        assert_eq!(taken, [false, false, true, false]);
+    }
+
+    #[test]
+    fn one_exists_in_whatever_order_its_pieces_are_seen() {
+        // Of two that are ready, the writer takes any one first.
+        for round in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let ((maker, writer), control) = (new(folder.path()), Control::new(Shutdown::default(), 0));
+            let (store, status) = (writer.to.store.clone(), writer.to.status.clone());
+            maker.begin(cut(5_000));
+            maker.rows(5_010, rows);
+            maker.part(0, "Machine", vec![7; 100]);
+            maker.done();
+            std::thread::scope(|threads| {
+                threads.spawn(|| writer.run(&control));
+                let until = Instant::now() + Duration::from_secs(60);
+                while status.get().snapshot_at == 0 && Instant::now() < until {
+                    std::thread::yield_now();
+                }
+                control.stop();
+            });
+            let made = store.oldest().expect("is read").unwrap_or_else(|| panic!("none in round {round}"));
+            made.verify().expect("is whole");
+            assert_eq!((made.manifest.cut.tick, made.manifest.files.len()), (5_000, 2));
         }
     }
-    let mut digests = Vec::with_capacity(VIEWS.len());
-    for (view, rows) in VIEWS.iter().zip(&rows) {
-        let mut digest = Digest::default();
-        rows.iter().for_each(|row| digest.apply(row, 1));
-        let recorded = snapshot.manifest.views.iter().find(|entry| entry.name == view.name);
-        if recorded.is_none_or(|recorded| recorded.digest != digest.0) {
-            return Err(damaged(format!("the rows of {} are not those whose digest was written", view.name)));
-        }
-        digests.push(digest.0);
-    }
-    Ok(Rows { rows, digests })
 }

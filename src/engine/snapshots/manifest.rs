@@ -2,6 +2,8 @@
 
 use crate::engine::bindings::Silence;
 use serde::{Deserialize, Serialize};
+use weir_schemas::update::Digest;
+use weir_schemas::view::View;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Raised when a manifest, or a file that it names, has another layout.
@@ -12,16 +14,41 @@ const FORMAT: u32 = 1;
 pub struct Manifest {
     /// The layout.
     pub format: u32,
-    /// The state is as of this tick.
-    pub tick: u64,
+    /// What all snapshots of a life have in common.
+    pub life: OfLife,
+    /// What the state is as of.
+    pub cut: Cut,
+    /// Of each view the name, the digest and the number of rows.
+    pub views: Vec<ViewEntry>,
+    /// Its files.
+    pub files: Vec<FileEntry>,
+    /// XXH3-128 of all of this with a hash of zero.
+    #[serde(with = "hex")]
+    pub hash: u128,
+}
+
+/// What all snapshots of a life have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfLife {
     /// The name of the history that it belongs to.
     pub epoch: String,
     /// What the state depends on besides the records: logs, definitions, configuration. Of no use to anybody with another.
     #[serde(with = "hex")]
     pub basis: u128,
-    /// The life whose bindings counted at the cut.
+    /// Whose bindings counted.
     #[serde(with = "hex")]
     pub incarnation: u128,
+    /// Where the past that it is made of began, if that was shortened: a tick, and the first offset of each partition.
+    pub past: Option<(u64, Vec<u64>)>,
+    /// How many workers wrote.
+    pub workers: usize,
+}
+
+/// Where everything was bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// All ticks up to here are in it, and no later one.
+    pub tick: u64,
     /// The first offset of the bindings log that is not in it.
     pub bindings_offset: u64,
     /// Where each partition stood.
@@ -30,17 +57,6 @@ pub struct Manifest {
     pub silence: Silence,
     /// What the dataflow was last told of silence.
     pub silence_told: bool,
-    /// Where the past that it is made of began, if that was shortened: a tick, and the first offset of each partition.
-    pub past: Option<(u64, Vec<u64>)>,
-    /// How many workers wrote it.
-    pub workers: usize,
-    /// Of each view the name, the digest and the number of rows.
-    pub views: Vec<ViewEntry>,
-    /// Its files.
-    pub files: Vec<FileEntry>,
-    /// XXH3-128 of all of this with a hash of zero.
-    #[serde(with = "hex")]
-    pub hash: u128,
 }
 
 /// Where a partition stood.
@@ -82,6 +98,12 @@ pub struct FileEntry {
 }
 
 impl Manifest {
+    /// The digest of a view; none of one that it does not know.
+    #[must_use]
+    pub fn digest(&self, view: &View) -> Option<Digest> {
+        self.views.iter().find(|entry| entry.name == view.name).map(|entry| Digest(entry.digest))
+    }
+
     /// As it is written.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -8,7 +8,7 @@
 use super::{BINDINGS_TOPIC, CONTROL_TOPIC, EVENTS_TOPIC, ServeError};
 use crate::config::Config;
 use crate::engine::Logs;
-use crate::engine::snapshots::{Manifest, Store};
+use crate::engine::snapshots::{Cut, Store};
 use crate::log::embedded::{Embedded, EmbeddedConfig};
 use crate::log::{Log, LogError};
 use crate::shutdown::Shutdown;
@@ -107,7 +107,7 @@ impl Folder {
                 let dropping = tokio::task::spawn_blocking(move || {
                     match snapshots.map_or(Ok(None), |snapshots| snapshots.oldest()) {
                         Ok(None) => folder.drop_old(now_ms(), &floor),
-                        Ok(Some(oldest)) => folder.drop_old(now_ms(), &floor.down_to(&oldest.manifest)),
+                        Ok(Some(oldest)) => folder.drop_old(now_ms(), &floor.down_to(&oldest.manifest.cut)),
                         Err(error) => {
                             let error = crate::error::chain(&error);
                             tracing::warn!(
@@ -159,13 +159,13 @@ struct Floor {
 
 impl Floor {
     /// The same, and what follows a snapshot must stay.
-    fn down_to(mut self, manifest: &Manifest) -> Floor {
-        for position in manifest.positions.iter().filter(|position| position.topic == EVENTS_NUMBER) {
+    fn down_to(mut self, cut: &Cut) -> Floor {
+        for position in cut.positions.iter().filter(|position| position.topic == EVENTS_NUMBER) {
             if let Some(floor) = self.events.get_mut(position.partition as usize) {
                 *floor = (*floor).min(position.next_offset);
             }
         }
-        self.bindings.iter_mut().for_each(|floor| *floor = (*floor).min(manifest.bindings_offset));
+        self.bindings.iter_mut().for_each(|floor| *floor = (*floor).min(cut.bindings_offset));
         self
     }
 }
@@ -220,9 +220,9 @@ mod tests {
     fn what_a_snapshot_goes_on_with_stays() {
         let position = |topic, partition, next_offset| Position { topic, partition, next_offset, hash: None };
         let positions = vec![position(EVENTS_NUMBER, 1, 7), position(EVENTS_NUMBER, 0, 90), position(1, 1, 3)];
-        let manifest = Manifest { positions, bindings_offset: 40, ..Manifest::default() };
+        let cut = Cut { positions, bindings_offset: 40, ..Cut::default() };
         let floor = Floor { events: vec![50, 60], bindings: vec![100] };
-        assert_eq!(floor.down_to(&manifest), Floor { events: vec![50, 7], bindings: vec![40] });
+        assert_eq!(floor.down_to(&cut), Floor { events: vec![50, 7], bindings: vec![40] });
     }
 
     #[test]
